@@ -1,0 +1,263 @@
+"""The command `scoat`: phantom, train, evaluate, segment."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="SCOAT-Net: segment COVID-19 lung opacification in chest CT. For research and teaching, not for clinical use.",
+    epilog="Exit codes: 0 done; 2 the command was misspelt; 3 a file or folder cannot be used (the message says why); "
+    "4 stopped by --budget before the end, run the same command again to go on.",
+)
+BAD_INPUT, STOPPED = 3, 4
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder with COVID-19-CT-Seg_20cases/ and Infection_Mask/. Default: the variable SCOAT_DATA, else the "
+        "download folder, else a synthetic cohort."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON object, and nothing else.")]
+Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves the choice to torch.")]
+
+
+def _say(json_wanted: bool, outcome: dict, text: str) -> None:
+    print(json.dumps(outcome) if json_wanted else text)
+
+
+def _threads(number: int) -> None:
+    if number:
+        import torch
+
+        torch.set_num_threads(number)
+
+
+def _options(pairs: list[str]) -> dict:
+    """["up=bilinear", "reduction=8"] → {"up": "bilinear", "reduction": 8}."""
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE")
+        try:
+            options[name] = json.loads(value.lower() if value.lower() in ("true", "false") else value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
+
+
+@app.command()
+def train(
+    data: Data = None,
+    network: Annotated[str, typer.Option(help="scoatnet or unetpp.")] = "scoatnet",
+    option: Annotated[list[str] | None, typer.Option(help="A reading of the paper, NAME=VALUE; may be repeated.")] = None,
+    width: Annotated[int, typer.Option(min=1, help="Channels at full resolution; 64 is the published network.")] = 8,
+    loss: Annotated[str, typer.Option(help="mae, iou, bce, dice, focal or bce-dice.")] = "bce-dice",
+    loss_option: Annotated[list[str] | None, typer.Option(help="An option of the loss, NAME=VALUE, as alpha=1.")] = None,
+    schedule: Annotated[str, typer.Option(help="modern, paper, or paper-no-restart.")] = "modern",
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Passes over the training slices (the paper's first phase at most).")
+    ] = 12,
+    until: Annotated[str, typer.Option(help="end or converged: when the paper's first phase ends.")] = "end",
+    rate: Annotated[float | None, typer.Option(help="Learning rate; default 0.003 (modern) or the paper's 0.01.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Slices a step and device.")] = 8,
+    accumulate: Annotated[int, typer.Option(min=1, help="Batches whose gradients are averaged before a step.")] = 1,
+    size: Annotated[int, typer.Option(min=0, help="Pixels across 358 mm: 128, 256, 512; 0 keeps each scan's grid.")] = 128,
+    fold: Annotated[int, typer.Option(min=-1, help="Fold of patients to report on, from 0; -1 trains on everybody.")] = 0,
+    folds: Annotated[int, typer.Option(min=2, help="How many folds the patients are split into.")] = 5,
+    validation: Annotated[int, typer.Option(min=0, help="Folds kept aside for watching; never the reported one.")] = 0,
+    lesion_free: Annotated[float, typer.Option(min=0, max=1, help="Share of slices without lesion to train on.")] = 0.15,
+    augment: Annotated[bool, typer.Option(help="Flip, move and brighten slices at random.")] = True,
+    precision: Annotated[str, typer.Option(help="bf16-mixed (faster) or 32-true.")] = "bf16-mixed",
+    seed: Annotated[int, typer.Option(help="Same seed, same weights on one machine.")] = 0,
+    runs: Annotated[Path, typer.Option(help="Where the run's folder goes.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes, one a device.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that prepare slices.")] = 0,
+    threads: Threads = 0,
+    budget: Annotated[float, typer.Option(min=0, help="Stop cleanly after so many minutes (0: never).")] = 0,
+    json_: AsJson = False,
+) -> None:
+    """Train a network on a fold of patients; cut short, the same command goes on where it stopped.
+
+    Leaves RUNS/NAME with the weights, the curve as CSV and TensorBoard logs, and prints that folder.
+    Then: scoat evaluate RUNS/NAME.
+    """
+    from scoat_lib import experiments
+    from scoat_lib.training import Recipe
+    from scoat_lib.training import train as train_run
+
+    _threads(threads)
+    recipe = Recipe(
+        network=network,
+        options=_options(option or []),
+        width=width,
+        loss=loss,
+        loss_options=_options(loss_option or []),
+        schedule=schedule,
+        epochs=epochs,
+        until=until,
+        rate=rate if rate is not None else (0.003 if schedule == "modern" else 0.01),
+        batch=batch,
+        accumulate=accumulate,
+        size=size,
+        fold=fold,
+        folds=folds,
+        validation=validation,
+        lesion_free=lesion_free,
+        augment=augment,
+        precision=precision,
+        seed=seed,
+    )
+    cohort, split = experiments.prepare(recipe, data)
+    folder = runs / experiments.key(recipe, cohort.fingerprint)
+    if not json_:
+        print(
+            f"{network}, width {width}: {len(split.train)} patients to train on, {len(split.test)} to report on → {folder}"
+        )
+    done = train_run(
+        recipe,
+        cohort,
+        split,
+        folder,
+        accelerator=device,
+        devices=devices,
+        workers=workers,
+        progress=not json_ and sys.stderr.isatty(),
+        stop_at=time.time() + 60 * budget if budget else None,
+    )
+    last = done.curve[-1] if done.curve else {}
+    outcome = {"run": str(folder), "finished": done.finished, "epochs": len(done.curve), **last}
+    if not done.finished:
+        _say(json_, outcome, f"stopped after {len(done.curve)} epochs; run the same command again to go on")
+        raise typer.Exit(STOPPED)
+    _say(
+        json_, outcome, f"{len(done.curve)} epochs, training loss {last['loss']:.4f}, DSC {last['DSC']:.3f}: {done.weights}"
+    )
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or a weights file.")],
+    data: Data = None,
+    results: Annotated[Path, typer.Option(help="Where a run's result is written, one JSON file a run.")] = Path("results"),
+    name: Annotated[str, typer.Option(help="What to call the data in the result; default: its folder's name.")] = "",
+    threshold: Annotated[
+        float, typer.Option(help="Probability above which a voxel is lesion; only for a weights file.")
+    ] = 0.5,
+    threads: Threads = 0,
+    json_: AsJson = False,
+) -> None:
+    """Score a run on the patients it never saw, or a weights file on every patient of a data folder.
+
+    A run's result is written to RESULTS; nothing is written for a weights file. Patients that the weights were trained on
+    are marked: their scores say nothing about new patients.
+    """
+    from scoat_lib import experiments
+    from scoat_lib.cohort import Cohort
+    from scoat_lib.weights import load
+
+    _threads(threads)
+    if run.is_dir():
+        path = experiments.evaluate_run(run, data, results, name)
+        patients, seen = json.loads(path.read_text())["patients"], set()
+    else:
+        segmenter = load(run)
+        cohort = Cohort.open(data, segmenter.preprocessing)
+        same = cohort.fingerprint == segmenter.card.get("data")
+        seen = set(segmenter.card.get("split", {}).get("train", [])) & set(cohort.names)
+        if same:
+            seen = set(segmenter.card["split"]["train"])
+        patients, path = experiments.evaluate(segmenter, cohort, cohort.names, threshold), None
+    table = experiments.scores(patients)
+    if json_:
+        print(json.dumps({"result": str(path) if path else None, "trained_on": sorted(seen), "scores": table}))
+        return
+    width = max(len(n) for n in table)
+    print(" " * width + "".join(f"{m:>8}" for m in experiments.metrics.METRICS))
+    for patient, values in table.items():
+        mark = "  (trained on)" if patient in seen else ""
+        print(f"{patient:<{width}}" + "".join(f"{values[m]:8.3f}" for m in experiments.metrics.METRICS) + mark)
+    if path:
+        print(f"written to {path}")
+
+
+@app.command()
+def segment(
+    scan: Annotated[Path, typer.Argument(help="A chest CT as NIfTI, in HU (.nii or .nii.gz).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the mask goes (.nii or .nii.gz).")],
+    weights: Annotated[str | None, typer.Option(help="A weights file; default: the ones that come with scoat.")] = None,
+    threshold: Annotated[float, typer.Option(help="Probability above which a voxel is lesion.")] = 0.5,
+    probability: Annotated[Path | None, typer.Option(help="Also write the probability of each voxel here.")] = None,
+    branches: Annotated[str, typer.Option(help="output (as trained), mean of the four branches, or 1 to 4.")] = "output",
+    batch: Annotated[int, typer.Option(min=1, help="Slices at once; fewer take less memory.")] = 16,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Threads = 0,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
+    json_: AsJson = False,
+) -> None:
+    """Mark the lung opacification in a scan: a mask on the scan's own grid, and its volume (LOV) in cm³.
+
+    Research and teaching only: no medical device, no diagnosis.
+    """
+    import torch
+
+    from scoat_lib import inference
+    from scoat_lib.scan import Scan, ScanError, check_writable
+    from scoat_lib.weights import load
+
+    _threads(threads)
+    if not 0 < threshold < 1:
+        raise typer.BadParameter(f"{threshold} does not lie between 0 and 1", param_hint="--threshold")
+    targets = [output] + ([probability] if probability else [])
+    if len({t.absolute() for t in [*targets, scan]}) <= len(targets):
+        raise ScanError("the scan, the mask and the probability map need three different names")
+    for target in targets:
+        check_writable(target, overwrite)
+    volume = Scan.load(scan)
+    segmenter = load(weights)
+    where = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+    choice = int(branches) if branches.isdigit() else branches
+    began = time.perf_counter()
+    p = inference.probabilities(segmenter, volume, batch, where, choice)
+    mask = inference.threshold_mask(p, threshold)
+    mask.save(output, overwrite)
+    if probability:
+        p.save(probability, overwrite)
+    lov = inference.opacification_volume(mask)
+    outcome = {
+        "mask": str(output),
+        "lov_cm3": round(lov, 2),
+        "lesion_voxels": int(mask.voxels.sum()),
+        "spacing_mm": [round(s, 4) for s in volume.spacing],
+        "seconds": round(time.perf_counter() - began, 2),
+    }
+    _say(json_, outcome, f"lung opacification volume {lov:.1f} cm³ → {output}")
+
+
+def main() -> None:
+    """Run the command; errors in the input become one line on stderr and exit code 3."""
+    from scoat_lib.cohort import DataError, LeakageError
+    from scoat_lib.scan import ScanError
+    from scoat_lib.training import TrainingError
+    from scoat_lib.weights import WeightsError
+
+    try:
+        app()
+    except (ScanError, DataError, LeakageError, TrainingError, WeightsError, ValueError) as error:
+        print(f"scoat: {error}", file=sys.stderr)
+        raise SystemExit(BAD_INPUT) from None
+
+
+if __name__ == "__main__":
+    main()

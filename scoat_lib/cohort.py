@@ -1,0 +1,527 @@
+"""From cases to training slices: normalised, cached, split by patient, augmented (section IV-A; the data is the reader's).
+
+A data folder is laid out like the unpacked public record (Zenodo 3757476):
+
+    COVID-19-CT-Seg_20cases/NAME.nii.gz      the scan, HU
+    Infection_Mask/NAME.nii.gz               its lesion mask, 0 and 1
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from scoat_lib.scan import LUNG_WINDOW, load_pair, window
+
+SCANS, MASKS = "COVID-19-CT-Seg_20cases", "Infection_Mask"
+CACHE_VERSION = 1  # raised when the content of a cache changes for the same key
+AIR = 0.0  # what padding holds after windowing
+
+
+class DataError(ValueError):
+    """A data folder that cannot be used as it is; its text says what was expected and where."""
+
+
+class LeakageError(ValueError):
+    """A patient, or the same scan under two names, stands on both sides of a split."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One patient's scan and lesion mask, still on disk."""
+
+    name: str
+    scan: Path
+    mask: Path
+
+    @property
+    def source(self) -> str:
+        """Where the scan comes from: the name up to its first underscore or digit ("coronacases", "radiopaedia")."""
+        return "".join(c for c in self.name.split("_")[0] if not c.isdigit()) or self.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the bytes of both files."""
+        digest = hashlib.sha256()
+        for path in (self.scan, self.mask):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What turns a scan into network input, kept with the weights that were trained for it.
+
+    window: HU mapped to 0 and 1. spacing: in-plane mm per pixel to resample to, or None for the scan's own grid.
+    mean, std: of windowed pixels, to centre and scale what the network sees.
+    """
+
+    window: tuple[float, float] = LUNG_WINDOW
+    spacing: float | None = None
+    mean: float = 0.4
+    std: float = 0.35
+
+    def normalise(self, windowed):
+        """(windowed − mean) / std, for arrays and tensors alike."""
+        return (windowed - self.mean) / self.std
+
+    def slices(self, scan) -> np.ndarray:
+        """The scan's axial slices, windowed to 0..1 and resampled in-plane: (slices, rows, columns) float32."""
+        hu = window(scan.axial(), *self.window)
+        return hu if self.spacing is None else resample_slices(hu, self.grid(scan))
+
+    def grid(self, scan) -> tuple[int, int]:
+        """Rows and columns of `slices(scan)`."""
+        _, rows, columns = scan.axial().shape
+        if self.spacing is None:
+            return rows, columns
+        _, row_mm, column_mm = scan.axial_spacing
+        return max(1, round(rows * row_mm / self.spacing)), max(1, round(columns * column_mm / self.spacing))
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON; `from_dict` undoes it."""
+        return asdict(self) | {"window": list(self.window)}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Preprocessing:
+        """The inverse of `to_dict`."""
+        return cls(**(values | {"window": tuple(values["window"])}))
+
+
+def resample_slices(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bring (slices, H, W) to size, bilinear, anti-aliased where it shrinks; float32."""
+    if slices.shape[1:] == tuple(size):
+        return np.asarray(slices, np.float32)
+    out = np.empty((len(slices), *size), np.float32)
+    for start in range(0, len(slices), 32):
+        part = torch.from_numpy(np.ascontiguousarray(slices[start : start + 32], np.float32))[:, None]
+        out[start : start + 32] = F.interpolate(part, size=size, mode="bilinear", antialias=True)[:, 0].numpy()
+    return out
+
+
+def pad_slices(slices: np.ndarray, size: tuple[int, int], fill: float = AIR) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """Centre the last two axes in size: (padded, where), and padded[..., *where] is the input again.
+
+    ValueError if the input is larger.
+    """
+    h, w = slices.shape[-2:]
+    if h > size[0] or w > size[1]:
+        raise ValueError(f"slices of {h} × {w} do not fit into {size[0]} × {size[1]}")
+    top, left = (size[0] - h) // 2, (size[1] - w) // 2
+    where = (slice(top, top + h), slice(left, left + w))
+    padded = np.full((*slices.shape[:-2], *size), fill, slices.dtype)
+    padded[(..., *where)] = slices
+    return padded, where
+
+
+def find_cases(folder) -> list[Case]:
+    """The cases of a data folder, by name. DataError if it is not laid out as the record, or a mask is missing."""
+    folder = Path(folder)
+    scans = folder / SCANS
+    expected = f"expected {SCANS}/NAME.nii.gz and {MASKS}/NAME.nii.gz below it"
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; {expected}")
+    if not scans.is_dir():
+        raise DataError(f"{folder}: holds no folder {SCANS}; {expected}")
+    cases = []
+    for path in sorted(p for p in scans.iterdir() if p.name.endswith((".nii", ".nii.gz")) and not p.name.startswith(".")):
+        mask = folder / MASKS / path.name
+        if not mask.exists():
+            raise DataError(f"{mask}: missing, the lesion mask of {path.name}; {expected}")
+        cases.append(Case(path.name.removesuffix(".gz").removesuffix(".nii"), path, mask))
+    if not cases:
+        raise DataError(f"{scans}: holds no .nii or .nii.gz file; {expected}")
+    return cases
+
+
+def data_folder(data=None) -> Path:
+    """Where the data is: `data`, else the variable SCOAT_DATA, else the download folder, else the phantom cohort.
+
+    The phantom cohort is made on first use, in the user's cache folder.
+    """
+    if data:
+        return Path(data)
+    if os.environ.get("SCOAT_DATA"):
+        return Path(os.environ["SCOAT_DATA"])
+    downloaded = cache_folder() / "zenodo-3757476"
+    if (downloaded / SCANS).is_dir() and (downloaded / MASKS).is_dir():
+        return downloaded
+    from scoat_lib import phantom  # making a cohort is rarely needed where one reads cohorts
+
+    return phantom.default_cohort(cache_folder())
+
+
+def cache_folder() -> Path:
+    """Where downloads, phantoms and caches go: the variable SCOAT_CACHE, else the user's cache folder."""
+    if os.environ.get("SCOAT_CACHE"):
+        return Path(os.environ["SCOAT_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "scoat"
+
+
+class Cohort:
+    """Cases as memory-mapped slices, written once per content and preprocessing.
+
+    images[NAME]: (slices, H, W) float16 in 0..1. masks[NAME]: (slices, H, W) bool.
+    """
+
+    def __init__(self, cases: Sequence[Case], preprocessing: Preprocessing | None = None, cache=None):
+        names = [case.name for case in cases]
+        if len(set(names)) < len(names):
+            raise DataError(f"case names repeat: {', '.join(sorted({n for n in names if names.count(n) > 1}))}")
+        self.cases = {case.name: case for case in cases}
+        self.preprocessing = preprocessing or Preprocessing()
+        self._cache = Path(cache) if cache else cache_folder() / "slices"
+        self.images, self.masks = {}, {}
+        for name in names:
+            folder = self._written(self.cases[name])
+            self.images[name] = np.load(folder / "images.npy", mmap_mode="r")
+            self.masks[name] = np.load(folder / "masks.npy", mmap_mode="r")
+        self.lesion_slices = {name: np.flatnonzero(self.masks[name].any(axis=(1, 2))) for name in names}
+
+    @classmethod
+    def open(cls, data=None, preprocessing: Preprocessing | None = None, cache=None, names=None) -> Cohort:
+        """The cohort of a data folder (see `data_folder`), or of some of its cases.
+
+        Raises DataError for an unknown name or a bad folder, ScanError for a bad file.
+        """
+        folder = data_folder(data)
+        cases = find_cases(folder)
+        if names is not None:
+            missing = sorted(set(names) - {case.name for case in cases})
+            if missing:
+                raise DataError(f"{folder}: has no case {', '.join(missing)}; known: {', '.join(c.name for c in cases)}")
+            cases = [case for case in cases if case.name in set(names)]
+        return cls(cases, preprocessing, cache)
+
+    @property
+    def names(self) -> list[str]:
+        """The cases' names, in the order of their files."""
+        return list(self.cases)
+
+    @property
+    def burden(self) -> dict[str, int]:
+        """Lesion voxels per case, on the cached grid."""
+        return {name: int(np.count_nonzero(mask)) for name, mask in self.masks.items()}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of the largest slices: what a batch is padded to."""
+        shapes = [image.shape[1:] for image in self.images.values()]
+        return max(h for h, _ in shapes), max(w for _, w in shapes)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over names and contents of all cases: two cohorts with one fingerprint hold the same data."""
+        digest = hashlib.sha256()
+        for name in sorted(self.cases):
+            digest.update(f"{name} {self.cases[name].fingerprint}\n".encode())
+        return digest.hexdigest()
+
+    def dealt_by_slice(self, k: int, seed: int = 0) -> Cohort:
+        """The same slices under names NAME#0 … NAME#k−1, each scan's slices dealt out at random: for showing what leaks.
+
+        A split of these names puts neighbouring slices of one patient on both sides; `check_leakage` raises on it.
+        """
+        dealt = copy.copy(self)
+        dealt.cases, dealt.images, dealt.masks = {}, {}, {}
+        rng = np.random.default_rng(seed)
+        for name, case in self.cases.items():
+            hands = rng.permutation(len(self.images[name])) % k
+            for hand in range(k):
+                chosen = np.flatnonzero(hands == hand)
+                dealt.cases[f"{name}#{hand}"] = case
+                dealt.images[f"{name}#{hand}"] = self.images[name][chosen]
+                dealt.masks[f"{name}#{hand}"] = self.masks[name][chosen]
+        dealt.lesion_slices = {n: np.flatnonzero(m.any(axis=(1, 2))) for n, m in dealt.masks.items()}
+        return dealt
+
+    def _written(self, case: Case) -> Path:
+        made_by = {
+            "version": CACHE_VERSION,
+            "case": case.fingerprint,
+            "window": list(self.preprocessing.window),
+            "spacing": self.preprocessing.spacing,
+        }
+        key = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:24]
+        folder = self._cache / key
+        if folder.is_dir():
+            return folder
+        scan, mask = load_pair(case.scan, case.mask)
+        images = self.preprocessing.slices(scan).astype(np.float16)
+        masks = resample_slices(mask.axial().astype(np.float32), self.preprocessing.grid(scan)) >= 0.5
+        self._cache.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=self._cache))
+        try:
+            np.save(temporary / "images.npy", images)
+            np.save(temporary / "masks.npy", masks)
+            (temporary / "made-by.json").write_text(json.dumps(made_by | {"name": case.name}, indent=1))
+            try:
+                temporary.rename(folder)
+            except OSError:  # another process was first; its copy holds the same
+                if not folder.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return folder
+
+
+@dataclass(frozen=True)
+class Split:
+    """Names of the patients a run learns from, may choose by, and is reported on."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, list[str]]:
+        """{"train": […], "validation": […], "test": […]}."""
+        return {part: list(names) for part, names in asdict(self).items()}
+
+
+def make_folds(cohort: Cohort, k: int = 5, seed: int = 0) -> list[list[str]]:
+    """k lists of patients, every patient in one; stratified by source and lesion burden.
+
+    Within each source patients are ranked by burden and dealt out k at a time, each hand in random order, so every fold
+    gets its share of light and heavy cases of each source. ValueError unless 2 ≤ k ≤ number of patients.
+    """
+    if not 2 <= k <= len(cohort.names):
+        raise ValueError(f"{k} folds of {len(cohort.names)} patients: k must be from 2 to the number of patients")
+    rng = np.random.default_rng(seed)
+    burden = cohort.burden
+    folds: list[list[str]] = [[] for _ in range(k)]
+    for source in sorted({case.source for case in cohort.cases.values()}):
+        ranked = sorted((n for n in cohort.names if cohort.cases[n].source == source), key=lambda n: (burden[n], n))
+        for start in range(0, len(ranked), k):
+            hand = ranked[start : start + k]
+            # the smallest folds are served first, in random order among equals
+            order = sorted(range(k), key=lambda f: (len(folds[f]), rng.random()))
+            for name, fold in zip(rng.permutation(hand), order, strict=False):
+                folds[fold].append(str(name))
+    return [sorted(fold) for fold in folds]
+
+
+def split_of(folds: Sequence[Sequence[str]], fold: int, validation: int = 0) -> Split:
+    """The split that reports `folds[fold]`: the rest trains, less `validation` of its folds kept to choose by.
+
+    ValueError if there is no such fold, or nothing would be left to train on.
+    """
+    if not 0 <= fold < len(folds):
+        raise ValueError(f"fold {fold} does not exist; there are {len(folds)}, from 0")
+    if not 0 <= validation < len(folds) - 1:
+        raise ValueError(f"{validation} folds for validation leave nothing to train on")
+    chosen = [(fold + 1 + i) % len(folds) for i in range(validation)]
+    rest = [i for i in range(len(folds)) if i != fold and i not in chosen]
+
+    def names(indices) -> tuple[str, ...]:
+        return tuple(sorted(name for i in indices for name in folds[i]))
+
+    return Split(names(rest), names(chosen), names([fold]))
+
+
+def check_leakage(split: Split, cohort: Cohort | None = None) -> None:
+    """Raise LeakageError if a patient stands in two parts of a split, or (given the cohort) the same file does."""
+    parts = split.to_dict()
+    owner: dict[str, tuple[str, str]] = {}
+    for part, names in parts.items():
+        for name in names:
+            keys = [name] + ([cohort.cases[name].fingerprint] if cohort is not None else [])
+            for key in keys:  # NAME#k is part of NAME
+                other_part, other_name = owner.setdefault(key, (part, name))
+                if other_part != part:
+                    same = f"{name}" if name == other_name else f"{name}, the same scan as {other_name},"
+                    raise LeakageError(f"{same} stands in both {other_part} and {part}; a patient belongs to one part")
+
+
+def write_folds(path, folds: Sequence[Sequence[str]], cohort: Cohort, seed: int) -> None:
+    """Keep the folds in a JSON file, with what they were made from."""
+    content = {
+        "fingerprint": cohort.fingerprint,
+        "seed": seed,
+        "stratified_by": ["source", "lesion burden"],
+        "folds": [list(fold) for fold in folds],
+        "lesion_voxels": cohort.burden,
+    }
+    Path(path).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def read_folds(path, cohort: Cohort) -> list[list[str]]:
+    """Folds from `write_folds`. DataError if they name other patients than the cohort's, or one twice."""
+    folds = json.loads(Path(path).read_text())["folds"]
+    named = [name for fold in folds for name in fold]
+    if sorted(named) != sorted(cohort.names):
+        raise DataError(
+            f"{path}: names {len(named)} patients, the data folder holds {len(cohort.names)}; "
+            f"differing: {', '.join(sorted(set(named) ^ set(cohort.names))) or 'one is named twice'}"
+        )
+    return folds
+
+
+@dataclass(frozen=True)
+class Change:
+    """One drawn augmentation: all that `apply` needs, and nothing random any more.
+
+    flip: mirror left and right. angle: radians. zoom: factor. shift: rows and columns in pixels. gain, offset: of windowed
+    intensities (0.1 is 150 HU). gamma: exponent. noise: standard deviation, and the seed of its pattern.
+    """
+
+    flip: bool = False
+    angle: float = 0.0
+    zoom: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    gain: float = 1.0
+    offset: float = 0.0
+    gamma: float = 1.0
+    noise: float = 0.0
+    noise_seed: int = 0
+
+    def apply(self, image: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Change (1, H, W) image in 0..1 and (1, H, W) mask alike, by MONAI's deterministic transforms."""
+        from monai.transforms import Affine, Flip  # a second to import; only training needs it
+        from monai.utils import convert_to_tensor
+
+        both = torch.cat([image, mask])  # one call for the two: the transforms' own time is most of an item's
+        if self.flip:
+            both = Flip(spatial_axis=1)(both)
+        if (self.angle, self.zoom, self.shift) != (0.0, 1.0, (0.0, 0.0)):
+            both = Affine(
+                rotate_params=self.angle,
+                scale_params=(1 / self.zoom, 1 / self.zoom),
+                translate_params=self.shift,
+                mode="bilinear",
+                padding_mode="border",
+                image_only=True,
+            )(both)
+        both = convert_to_tensor(both, track_meta=False)
+        image, mask = both[:1], both[1:] >= 0.5
+        image = (image * self.gain + self.offset).clamp(0, 1)
+        if self.gamma != 1.0:
+            image = image**self.gamma
+        if self.noise:
+            pattern = np.random.default_rng(self.noise_seed).standard_normal(tuple(image.shape), np.float32)
+            image = (image + self.noise * torch.from_numpy(pattern)).clamp(0, 1)
+        return image, mask.float()
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The random sampler around `Change`: ranges, half-widths unless said; 0 turns a part off."""
+
+    flip: float = 0.5  # probability
+    angle: float = 0.2  # radians
+    zoom: float = 0.15
+    shift: float = 0.06  # of the slice's side
+    gain: float = 0.1
+    offset: float = 0.04
+    gamma: float = 0.2  # in log
+    noise: float = 0.02  # largest standard deviation
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Change:
+        """One change for slices of size (H, W); always the same number of draws from rng."""
+        u = rng.uniform(-1, 1, 8)
+        return Change(
+            flip=bool((u[0] + 1) / 2 < self.flip),
+            angle=float(self.angle * u[1]),
+            zoom=float(1 + self.zoom * u[2]),
+            shift=(float(self.shift * u[3] * size[0]), float(self.shift * u[4] * size[1])),
+            gain=float(1 + self.gain * u[5]),
+            offset=float(self.offset * u[6]),
+            gamma=float(np.exp(self.gamma * u[7])),
+            noise=float(self.noise * rng.random()),
+            noise_seed=int(rng.integers(2**31)),
+        )
+
+
+class SliceDataset(Dataset):
+    """Slices of some patients as (image, mask), both (1, H, W) float32, padded to one size and normalised.
+
+    lesion_free: share of the slices without lesion that take part, drawn anew each epoch (1 takes all, 0 none).
+    augmentation: None, or drawn from (seed, epoch, position): the same again
+        whatever the workers and however often resumed.
+    `set_epoch` draws the epoch's slices; the order is the DataLoader's or `order()`'s business.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        names: Sequence[str],
+        lesion_free: float = 1.0,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        size: tuple[int, int] | None = None,
+    ):
+        unknown = [name for name in names if name not in cohort.images]
+        if unknown:
+            raise DataError(f"the cohort has no case {', '.join(unknown)}; known: {', '.join(cohort.names)}")
+        self.cohort, self.names, self.lesion_free = cohort, list(names), lesion_free
+        self.augmentation, self.seed, self.size = augmentation, seed, size or cohort.size
+        self.set_epoch(0)
+        if not self.index:
+            raise DataError("no slice is left to train on: the chosen patients have no lesion and lesion_free is 0")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the slices of an epoch."""
+        self.epoch = epoch
+        rng = np.random.default_rng([self.seed, epoch, 1])
+        self.index: list[tuple[str, int]] = []
+        for name in self.names:
+            with_lesion = self.cohort.lesion_slices[name]
+            without = np.setdiff1d(np.arange(len(self.cohort.images[name])), with_lesion)
+            taken = rng.permutation(without)[: round(self.lesion_free * len(without))]
+            self.index += [(name, int(z)) for z in np.sort(np.concatenate([with_lesion, taken]))]
+
+    def order(self) -> list[int]:
+        """The epoch's positions, shuffled by (seed, epoch)."""
+        return np.random.default_rng([self.seed, self.epoch, 2]).permutation(len(self.index)).tolist()
+
+    def change(self, position: int) -> Change | None:
+        """What the augmentation does to an item of this epoch; None without one."""
+        if self.augmentation is None:
+            return None
+        return self.augmentation.draw(np.random.default_rng([self.seed, self.epoch, 3, position]), self.size)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        name, z = self.index[position]
+        image, _ = pad_slices(np.asarray(self.cohort.images[name][z], np.float32), self.size)
+        mask, _ = pad_slices(np.asarray(self.cohort.masks[name][z], np.float32), self.size, 0.0)
+        image, mask = torch.from_numpy(image)[None], torch.from_numpy(mask)[None]
+        change = self.change(position)
+        if change is not None:
+            image, mask = change.apply(image, mask)
+        return self.cohort.preprocessing.normalise(image), mask
+
+
+def scan_slices(cohort: Cohort, name: str, batch: int) -> Iterator[torch.Tensor]:
+    """A case's slices in order, normalised, (≤ batch, 1, H, W), on the case's own size."""
+    images = cohort.images[name]
+    for start in range(0, len(images), batch):
+        part = torch.from_numpy(np.asarray(images[start : start + batch], np.float32))
+        yield cohort.preprocessing.normalise(part)[:, None]
+
+
+def with_statistics(cohort: Cohort, names: Sequence[str]) -> Cohort:
+    """The same cohort with mean and std of the given (training) patients' windowed pixels in its preprocessing."""
+    total = squares = count = 0.0
+    for name in names:
+        values = np.asarray(cohort.images[name], np.float64)
+        total, squares, count = total + values.sum(), squares + (values**2).sum(), count + values.size
+    mean = total / count
+    std = max(1e-3, (squares / count - mean**2) ** 0.5)
+    normalised = copy.copy(cohort)
+    normalised.preprocessing = replace(cohort.preprocessing, mean=round(float(mean), 4), std=round(float(std), 4))
+    return normalised

@@ -1,0 +1,168 @@
+"""A recipe → a run → one JSON result, from which every table can be recomputed (section IV)."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import hashlib
+import json
+import platform
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scoat_lib import metrics
+from scoat_lib.cohort import (
+    Cohort,
+    DataError,
+    Split,
+    data_folder,
+    make_folds,
+    scan_slices,
+    split_of,
+    with_statistics,
+)
+from scoat_lib.training import Recipe, Run, TrainingError, write_whole
+from scoat_lib.weights import Segmenter, load
+
+RESULTS_VERSION = 1  # raised by hand when numerics change; tests/test_experiments.py fails if that was forgotten
+PACKAGES = ("torch", "lightning-fabric", "monai", "numpy", "scipy", "connected-components-3d", "nibabel")
+
+
+def key(recipe: Recipe, fingerprint: str) -> str:
+    """The name of a result: a hash of the whole recipe, the data's fingerprint and RESULTS_VERSION. 20 hex digits."""
+    content = {"recipe": recipe.to_dict(), "data": fingerprint, "version": RESULTS_VERSION}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def prepare(recipe: Recipe, data=None, cache=None) -> tuple[Cohort, Split]:
+    """The cohort of a data folder as a recipe wants it, with the training patients' mean and std, and the recipe's split.
+
+    Raises DataError or ScanError for data that cannot be used, ValueError for folds that do not exist.
+    """
+    cohort = Cohort.open(data, recipe.preprocessing, cache)
+    if recipe.split == "slice":
+        cohort = cohort.dealt_by_slice(recipe.folds, recipe.fold_seed)
+        folds = [[n for n in cohort.names if n.endswith(f"#{i}")] for i in range(recipe.folds)]
+        split = split_of(folds, recipe.fold, recipe.validation)
+    elif recipe.fold == -1:
+        split = Split(tuple(cohort.names), (), ())
+    else:
+        split = split_of(make_folds(cohort, recipe.folds, recipe.fold_seed), recipe.fold, recipe.validation)
+    return with_statistics(cohort, split.train), split
+
+
+def predict(segmenter: Segmenter, cohort: Cohort, name: str, threshold: float = 0.5, batch: int = 16, device="cpu"):
+    """A case's predicted lesion mask on the cohort's grid: (slices, H, W) bool."""
+    model = segmenter.model.to(device).eval()
+    cut = float(np.log(threshold / (1 - threshold)))
+    with torch.inference_mode():
+        parts = [
+            (model(x.to(device).contiguous(memory_format=torch.channels_last)).float() > cut)[:, 0].cpu().numpy()
+            for x in scan_slices(cohort, name, batch)
+        ]
+    return np.concatenate(parts)
+
+
+def evaluate(
+    segmenter: Segmenter, cohort: Cohort, names, threshold: float = 0.5, device="cpu"
+) -> dict[str, dict[str, int]]:
+    """Voxel and region counts (`metrics.count`, 3-D, full connectivity) of each named patient, whole scan."""
+    counts = {}
+    for name in names:
+        predicted = predict(segmenter, cohort, name, threshold, device=device)
+        counts[name] = metrics.count(predicted, np.asarray(cohort.masks[name]))
+    return counts
+
+
+def write_result(folder, run: Run, cohort: Cohort, patients: dict, seconds: float, device: str, data_name: str) -> Path:
+    """One JSON file, written whole or not at all; its name is `key`. Returns its path."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    result = {
+        "recipe": run.recipe.to_dict(),
+        "data": {"name": data_name, "fingerprint": cohort.fingerprint},
+        "folds": run.split.to_dict(),
+        "patients": patients,
+        "curve": run.curve,
+        "results_version": RESULTS_VERSION,
+        "provenance": provenance(device) | {"seconds": round(seconds, 1)},
+    }
+    path = folder / f"{key(run.recipe, cohort.fingerprint)}.json"
+    write_whole(path, json.dumps(result, indent=1, sort_keys=True) + "\n")
+    return path
+
+
+def evaluate_run(folder, data=None, results="results", data_name: str = "", device: str = "cpu") -> Path:
+    """Score a finished run on the fold it never saw and write the result; its path.
+
+    Raises TrainingError if the folder holds no finished run, DataError if the data is not what it was trained on.
+    """
+    folder = Path(folder)
+    if not (folder / "recipe.json").exists():
+        raise TrainingError(f"{folder}: holds no run (no recipe.json); give a folder that `scoat train` made")
+    identity = json.loads((folder / "recipe.json").read_text())
+    recipe = Recipe.from_dict(identity["recipe"])
+    cohort, split = prepare(recipe, data)
+    if cohort.fingerprint != identity["data"] or split.to_dict() != identity["split"]:
+        raise DataError(f"{folder}: was trained on other data than {data_folder(data)}; give the folder it was trained on")
+    if not (folder / "weights.safetensors").exists():
+        raise TrainingError(f"{folder}: the run is not finished; go on with `scoat train` and the same options")
+    with open(folder / "curve.csv", newline="") as file:
+        curve = [{k: float(v) if "." in v or "e" in v else int(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    began = time.perf_counter()
+    counts = evaluate(load(folder / "weights.safetensors"), cohort, split.test, device=device)
+    seconds = sum(row["seconds"] for row in curve) + time.perf_counter() - began
+    run = Run(folder, recipe, split, curve, True)
+    return write_result(results, run, cohort, counts, seconds, device_name(), data_name or data_folder(data).name)
+
+
+def provenance(device: str) -> dict:
+    """Commit, whether the tree was changed, device, versions and date: where a number came from, never its key."""
+    root = Path(__file__).parent
+
+    def git(*words: str) -> str | None:
+        try:
+            out = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return out.stdout.strip()
+
+    status = git("status", "--porcelain", "--", str(root))
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "dirty": None if status is None else bool(status),
+        "device": device,
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def device_name() -> str:
+    """The accelerator's name, or the processor's architecture and the number of torch threads."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU {platform.machine()}, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
+
+
+def scores(patients: dict[str, dict[str, int]], least: int = 1000) -> dict[str, dict[str, float]]:
+    """The six metrics per patient, and three summaries: the mean over patients with at least `least` lesion voxels (the
+    protocol's primary endpoint), the mean over all, and the metrics of all voxels and regions pooled.
+    """
+    table = {name: metrics.from_counts(counts) for name, counts in sorted(patients.items())}
+    large = [name for name, c in patients.items() if c["tp"] + c["fn"] >= least]
+
+    def mean(names) -> dict[str, float]:
+        return {m: float(np.mean([table[n][m] for n in names])) if names else float("nan") for m in metrics.METRICS}
+
+    pooled = {k: sum(c[k] for c in patients.values()) for k in next(iter(patients.values()), {})}
+    summary = {
+        f"mean, {len(large)} patients of ≥ {least} voxels": mean(large),
+        f"mean, all {len(patients)}": mean(list(patients)),
+        "pooled": metrics.from_counts(pooled) if patients else mean([]),
+    }
+    return table | summary

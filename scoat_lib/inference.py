@@ -1,0 +1,62 @@
+"""A scan goes in, its lesion mask and lung opacification volume come out (Figure 6), on any grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from scoat_lib.scan import Scan
+from scoat_lib.weights import Segmenter
+
+
+@torch.inference_mode()
+def probabilities(
+    segmenter: Segmenter, scan: Scan, batch: int = 16, device: str | torch.device = "cpu", branches: str | int = "output"
+) -> Scan:
+    """The lesion probability of every voxel (float32, 0..1) on the scan's own grid.
+
+    The slices are windowed and resampled to the spacing the weights were trained on; the probabilities are brought back
+    bilinearly. branches: "output", as the network predicts; "mean", the average probability of X(0,1) … X(0,4); or one of
+    1 … 4. ValueError for another value, or a network without branches.
+    """
+    model = segmenter.model.to(device).eval()
+    if branches != "output" and branches != "mean" and branches not in (1, 2, 3, 4):
+        raise ValueError(f"branches is {branches!r}; known: output, mean, 1, 2, 3, 4")
+    if branches != "output" and not hasattr(model, "branches"):
+        raise ValueError(f"{type(model).__name__} has one output only; branches must be 'output'")
+    slices = segmenter.preprocessing.slices(scan)
+    _, rows, columns = scan.axial().shape
+    result = np.empty((len(slices), rows, columns), np.float32)
+    for start in range(0, len(slices), batch):
+        x = torch.from_numpy(slices[start : start + batch])[:, None].to(device)
+        x = segmenter.preprocessing.normalise(x).to(memory_format=torch.channels_last)
+        if branches == "output":
+            p = torch.sigmoid(model(x).float())
+        else:
+            each = torch.sigmoid(torch.stack(model.branches(x)).float())
+            p = each.mean(0) if branches == "mean" else each[branches - 1]
+        if p.shape[-2:] != (rows, columns):
+            p = F.interpolate(p, size=(rows, columns), mode="bilinear", align_corners=False)
+        result[start : start + batch] = p[:, 0].cpu().numpy()
+    return scan.with_axial(result)
+
+
+def segment(segmenter: Segmenter, scan: Scan, threshold: float = 0.5, **options) -> Scan:
+    """The lesion mask of a scan: uint8, 1 where the probability is above threshold, on the scan's shape and affine.
+
+    options: those of `probabilities`. ValueError unless 0 < threshold < 1.
+    """
+    return threshold_mask(probabilities(segmenter, scan, **options), threshold)
+
+
+def threshold_mask(probability: Scan, threshold: float = 0.5) -> Scan:
+    """A probability map's mask at a threshold in 0..1, exclusive."""
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold is {threshold}; it must lie between 0 and 1")
+    return Scan((probability.voxels > threshold).astype(np.uint8), probability.affine)
+
+
+def opacification_volume(mask: Scan) -> float:
+    """LOV, the volume of a mask in cm³, from its affine (Figure 6)."""
+    return mask.volume()

@@ -1,0 +1,275 @@
+"""A CT scan: NIfTI in and out with its affine, HU windows, spacing, volumes, and checks on what comes in (section IV-A)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
+from nibabel.spatialimages import HeaderDataError
+
+SPACING_RANGE = (0.05, 20.0)  # mm; micro-CT lies below, no chest CT has slices further apart
+MAX_TILT = 35.0  # degrees between a voxel axis and its anatomical axis; a gantry tilts by up to 30
+LUNG_WINDOW = (-1250.0, 250.0)  # HU: centre −500, width 1500
+CANONICAL = axcodes2ornt(("L", "P", "S"))
+
+
+class ScanError(ValueError):
+    """A scan or mask that cannot be used; its text names the file, the reason and what to do."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A volume on a voxel grid in the patient.
+
+    voxels: 3-D array along the file's own axes (HU for a CT, 0 and 1 for a mask).
+    affine: 4 × 4, voxel index to millimetres (right, anterior, superior).
+    path: where it was read from, for messages.
+    """
+
+    voxels: np.ndarray
+    affine: np.ndarray
+    path: Path | None = None
+
+    def __post_init__(self):
+        if np.ndim(self.voxels) != 3:
+            raise ScanError(f"{self._name}: has {np.ndim(self.voxels)} axes; a scan has three")
+        if 0 in self.voxels.shape:
+            raise ScanError(f"{self._name}: is empty (shape {self.voxels.shape})")
+        _check_affine(np.asarray(self.affine, float), self._name)
+
+    @property
+    def _name(self) -> str:
+        return str(self.path) if self.path else "scan in memory"
+
+    @classmethod
+    def load(cls, path, mask: bool = False) -> Scan:
+        """Read a NIfTI file (.nii or .nii.gz, any dtype of real numbers, slope and intercept applied).
+
+        mask: also require the values 0 and 1 only, and return uint8; otherwise float32 or the file's integer type.
+        Raises ScanError for a file that is missing, cut off, not a NIfTI, DICOM, not 3-D (trailing axes of 1 are dropped),
+        empty, not finite, or with an unusable affine.
+        """
+        path = Path(path)
+        _refuse_foreign(path)
+        try:
+            image = nib.load(path)
+            array = np.asanyarray(image.dataobj)
+        except (ImageFileError, HeaderDataError) as error:
+            raise ScanError(f"{path}: is not a readable NIfTI file ({error}); expected .nii or .nii.gz") from error
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise ScanError(
+                f"{path}: is cut off or damaged ({error}); copy or download it again and compare its size"
+            ) from error
+        while array.ndim > 3 and array.shape[-1] == 1:
+            array = array[..., 0]
+        if array.ndim != 3:
+            raise ScanError(
+                f"{path}: has shape {array.shape}; a scan has three axes (take one volume of a series, or stack 2-D slices)"
+            )
+        if array.dtype.kind not in "iufb":
+            raise ScanError(f"{path}: holds {array.dtype} values; a CT holds one real number per voxel")
+        if array.size == 0:
+            raise ScanError(f"{path}: is empty (shape {array.shape})")
+        if array.dtype.kind == "f":
+            bad = int(np.count_nonzero(~np.isfinite(array)))
+            if bad:
+                raise ScanError(f"{path}: {bad} voxels are NaN or infinite; replace them (air is -1024 HU) and save again")
+            array = array.astype(np.float32)
+        if mask:
+            array = _binary(array, str(path))
+        return cls(np.ascontiguousarray(array), np.asarray(image.affine, float), path)
+
+    def save(self, path, overwrite: bool = True) -> Path:
+        """Write a NIfTI file, whole or not at all; the affine is kept to the bit the format holds (float32).
+
+        Boolean voxels become uint8. Raises ScanError for a name that does not end in .nii or .nii.gz, a missing folder,
+        or an existing file when overwrite is False.
+        """
+        path = Path(path)
+        check_writable(path, overwrite)
+        suffix = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"
+        array = self.voxels.astype(np.uint8) if self.voxels.dtype == bool else self.voxels
+        if array.dtype == np.float16:
+            array = array.astype(np.float32)
+        elif array.dtype in (np.int64, np.uint64):
+            array = array.astype(np.int32)
+        image = nib.Nifti1Image(array, self.affine)
+        image.header.set_xyzt_units("mm")
+        with whole_file(path, suffix) as temporary:
+            nib.save(image, temporary)
+        return path
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Millimetres between voxel centres along each of the file's axes."""
+        return tuple(float(s) for s in np.linalg.norm(np.asarray(self.affine, float)[:3, :3], axis=0))
+
+    @property
+    def voxel_volume(self) -> float:
+        """Volume of one voxel in mm³ (the determinant, so a tilted gantry is accounted for)."""
+        return float(abs(np.linalg.det(np.asarray(self.affine, float)[:3, :3])))
+
+    def volume(self) -> float:
+        """Volume of the non-zero voxels in cm³ (for a mask: the lung opacification volume, LOV)."""
+        return int(np.count_nonzero(self.voxels)) * self.voxel_volume / 1000.0
+
+    def _to_canonical(self) -> np.ndarray:
+        return ornt_transform(io_orientation(self.affine), CANONICAL)
+
+    def axial(self) -> np.ndarray:
+        """Slices as a radiologist sees them: (slices, rows, columns), feet to head, front to back, patient's right first."""
+        return apply_orientation(self.voxels, self._to_canonical()).transpose(2, 1, 0)
+
+    @property
+    def axial_spacing(self) -> tuple[float, float, float]:
+        """Millimetres between slices, rows and columns of `axial()`."""
+        transform = self._to_canonical()
+        spacing = np.empty(3)
+        spacing[transform[:, 0].astype(int)] = self.spacing
+        return tuple(float(s) for s in spacing[::-1])
+
+    def with_axial(self, slices: np.ndarray) -> Scan:
+        """A scan on this one's grid and axes from an array in the order of `axial()`; ValueError if shapes differ."""
+        if slices.shape != self.axial().shape:
+            raise ValueError(f"axial array has shape {slices.shape}; the scan's is {self.axial().shape}")
+        back = ornt_transform(CANONICAL, io_orientation(self.affine))
+        voxels = apply_orientation(slices.transpose(2, 1, 0), back)
+        return Scan(np.ascontiguousarray(voxels), self.affine, None)
+
+    def reoriented(self, codes: str) -> Scan:
+        """The same patient with voxel axes toward `codes`, for example "RAS" or "PIR"; nothing is resampled."""
+        transform = ornt_transform(io_orientation(self.affine), axcodes2ornt(tuple(codes)))
+        voxels = apply_orientation(self.voxels, transform)
+        return Scan(np.ascontiguousarray(voxels), self.affine @ inv_ornt_aff(transform, self.voxels.shape), self.path)
+
+
+def window(hu: np.ndarray, low: float = LUNG_WINDOW[0], high: float = LUNG_WINDOW[1]) -> np.ndarray:
+    """Map HU to 0..1 linearly between low and high and clip outside; float32. ValueError unless low < high."""
+    if not low < high:
+        raise ValueError(f"window from {low} to {high} HU is empty; low must be below high")
+    return np.clip((np.asarray(hu, np.float32) - low) / (high - low), 0, 1, dtype=np.float32)
+
+
+def load_pair(scan_path, mask_path) -> tuple[Scan, Scan]:
+    """A scan and its mask; ScanError if the mask is not binary or lies on another grid."""
+    scan = Scan.load(scan_path)
+    mask = Scan.load(mask_path, mask=True)
+    check_same_grid(mask, scan)
+    return scan, mask
+
+
+def check_same_grid(mask: Scan, scan: Scan) -> None:
+    """Raise ScanError unless both have the same shape and affine (to a hundredth of a millimetre at the far corner)."""
+    if mask.voxels.shape != scan.voxels.shape:
+        raise ScanError(
+            f"{mask._name}: has shape {mask.voxels.shape}, its scan {scan._name} {scan.voxels.shape}; is it another's mask?"
+        )
+    far = np.append(np.asarray(scan.voxels.shape) - 1, 1)
+    for corner in (np.array([0, 0, 0, 1]), far):
+        gap = float(np.linalg.norm((mask.affine - scan.affine) @ corner))
+        if gap > 0.01:
+            raise ScanError(
+                f"{mask._name}: lies {gap:.2f} mm away from its scan {scan._name} (affines differ); "
+                "resample it onto the scan's grid"
+            )
+
+
+def check_writable(path, overwrite: bool) -> None:
+    """Raise ScanError, before any work is done, if a NIfTI file cannot be written to path."""
+    path = Path(path)
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise ScanError(f"{path}: the name must end in .nii or .nii.gz")
+    if not path.parent.is_dir():
+        raise ScanError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if path.is_dir():
+        raise ScanError(f"{path}: is a folder; give a file name")
+    if path.exists() and not overwrite:
+        raise ScanError(f"{path}: exists already; choose another name or allow overwriting")
+    if not os.access(path.parent, os.W_OK):
+        raise ScanError(f"{path}: the folder {path.parent} is not writable")
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Say what a path is if it cannot be a NIfTI file: missing, a folder, DICOM, empty, or another format's name."""
+    convert = "convert it first: dcm2niix -z y -f %p_%s -o OUTPUT_FOLDER DICOM_FOLDER"
+    if not path.exists():
+        raise ScanError(f"{path}: does not exist")
+    if path.is_dir():
+        inside = sorted(p for p in path.iterdir() if p.is_file())[:20]
+        if any(_is_dicom(p) for p in inside):
+            raise ScanError(f"{path}: is a folder of DICOM files; {convert}")
+        raise ScanError(f"{path}: is a folder, not a NIfTI file; name one .nii or .nii.gz file in it")
+    if _is_dicom(path):
+        raise ScanError(f"{path}: is a DICOM file, one slice of a series; {convert}")
+    if path.stat().st_size == 0:
+        raise ScanError(f"{path}: is empty (0 bytes); copy or download it again")
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise ScanError(f"{path}: is not a NIfTI file by its name; expected .nii or .nii.gz")
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return path.suffix.lower() in (".dcm", ".ima") or file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _check_affine(affine: np.ndarray, name: str) -> None:
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise ScanError(f"{name}: its affine is not a finite 4 × 4 matrix")
+    axes = affine[:3, :3]
+    spacing = np.linalg.norm(axes, axis=0)
+    low, high = SPACING_RANGE
+    if spacing.min() < low or spacing.max() > high:
+        shown = " × ".join(f"{s:.4g}" for s in spacing)
+        raise ScanError(f"{name}: voxel spacing {shown} mm is outside {low} to {high} mm; correct its header")
+    unit = axes / spacing
+    if abs(np.linalg.det(unit)) < 0.5:
+        raise ScanError(f"{name}: its voxel axes are nearly parallel (a broken affine); correct its header")
+    tilt = np.degrees(np.arccos(np.clip(np.abs(unit).max(axis=0), 0, 1)))
+    matched = np.isfinite(io_orientation(affine)[:, 0]).all()
+    if tilt.max() > MAX_TILT or not matched:
+        raise ScanError(
+            f"{name}: is oblique by {tilt.max():.0f}° (up to {MAX_TILT:.0f}° passes as axial); resample it to axial slices"
+        )
+
+
+def _binary(array: np.ndarray, name: str) -> np.ndarray:
+    values = np.unique(array)
+    if not np.isin(values, (0, 1)).all():
+        shown = ", ".join(f"{v:g}" for v in values[:6]) + (", …" if len(values) > 6 else "")
+        advice = "divide by 255" if set(values.tolist()) <= {0, 255} else "keep one label and make it 1"
+        raise ScanError(f"{name}: a mask holds 0 and 1 only, this one {shown}; {advice}")
+    return array.astype(np.uint8)
+
+
+@contextmanager
+def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
+    """A temporary name in path's folder that replaces path when the block ends well, and vanishes when it does not."""
+    handle, name = tempfile.mkstemp(suffix=suffix, prefix=".", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

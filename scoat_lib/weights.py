@@ -1,0 +1,107 @@
+"""Weights on disk: a Segmenter is a network together with the preprocessing it was trained for (safetensors)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from scoat_lib.cohort import Preprocessing
+from scoat_lib.networks import create
+from scoat_lib.scan import whole_file
+
+FORMAT = "scoat-segmenter-1"
+SHIPPED = "scoatnet-w8"
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used; its text names the file and the reason."""
+
+
+@dataclass
+class Segmenter:
+    """model: a network in evaluation mode. preprocessing: what its input must go through. card: what is known of it."""
+
+    model: torch.nn.Module
+    preprocessing: Preprocessing
+    card: dict = field(default_factory=dict)
+
+
+def save(path, model: torch.nn.Module, preprocessing: Preprocessing, recipe: dict | None = None, **card) -> Path:
+    """Write a network's weights, what `create` needs to build it, and its preprocessing: one file, whole or not at all.
+
+    recipe: must hold "network", "width" and "options". card: any JSON values (data, folds, scores, licence).
+    """
+    path = Path(path)
+    recipe = recipe or {}
+    missing = [key for key in ("network", "width", "options") if key not in recipe]
+    if missing:
+        raise WeightsError(f"{path}: cannot be saved without the recipe's {', '.join(missing)}")
+    header = {"format": FORMAT, "recipe": recipe, "preprocessing": preprocessing.to_dict(), "card": card}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with whole_file(path, ".safetensors") as temporary:
+        save_file(_without_twins(tensors), temporary, metadata={"scoat": json.dumps(header, sort_keys=True)})
+    return path
+
+
+def load(path_or_name=None) -> Segmenter:
+    """A Segmenter from a file, from a name of the shipped weights, or (no argument) the default shipped weights.
+
+    Loading runs no code of the file's. Raises WeightsError for a file that is missing, damaged or of another kind.
+    """
+    path = _resolve(path_or_name)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a mapping)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: is not a readable safetensors file ({error})") from error
+    try:
+        header = json.loads(metadata["scoat"])
+        if header["format"] != FORMAT:
+            raise WeightsError(f"{path}: has format {header['format']}; this version reads {FORMAT}")
+        recipe = header["recipe"]
+        model = create(recipe["network"], recipe.get("in_channels", 1), recipe["width"], **recipe["options"])
+        preprocessing = Preprocessing.from_dict(header["preprocessing"])
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise WeightsError(f"{path}: was not written by scoat (its header lacks {error})") from error
+    expected = _without_twins(model.state_dict())
+    if expected.keys() != tensors.keys() or any(expected[k].shape != tensors[k].shape for k in expected):
+        raise WeightsError(f"{path}: its tensors are not those of {recipe['network']} at width {recipe['width']}")
+    model.load_state_dict(tensors, strict=False)
+    return Segmenter(model.eval(), preprocessing, header["card"] | {"recipe": recipe})
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of the weights that come with the package."""
+    folder = resources.files("scoat_lib") / "shipped"
+    return tuple(sorted(p.name.removesuffix(".safetensors") for p in folder.iterdir() if p.name.endswith(".safetensors")))
+
+
+def _resolve(path_or_name) -> Path:
+    if path_or_name is not None and Path(path_or_name).exists():
+        return Path(path_or_name)
+    name = str(path_or_name or SHIPPED)
+    path = Path(str(resources.files("scoat_lib") / "shipped" / f"{name}.safetensors"))
+    if not path.exists():
+        raise WeightsError(
+            f"{name}: no such file, nor shipped weights of that name; shipped: {', '.join(shipped()) or 'none'}"
+        )
+    return path
+
+
+def _without_twins(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Leave out a shared head's second to fourth name; safetensors refuses tensors that share memory."""
+    kept, seen = {}, set()
+    for name, value in tensors.items():
+        key = (value.data_ptr(), value.shape)
+        if value.numel() and key in seen:
+            continue
+        seen.add(key)
+        kept[name] = value
+    return kept
