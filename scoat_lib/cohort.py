@@ -24,6 +24,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from scoat_lib import phantom
 from scoat_lib.scan import LUNG_WINDOW, load_pair, window
 
 SCANS, MASKS = "COVID-19-CT-Seg_20cases", "Infection_Mask"
@@ -159,8 +160,6 @@ def data_folder(data=None) -> Path:
     downloaded = cache_folder() / "zenodo-3757476"
     if (downloaded / SCANS).is_dir() and (downloaded / MASKS).is_dir():
         return downloaded
-    from scoat_lib import phantom  # making a cohort is rarely needed where one reads cohorts
-
     return phantom.default_cohort(cache_folder())
 
 
@@ -420,13 +419,17 @@ class Augmentation:
     """The random sampler around `Change`: ranges, half-widths unless said; 0 turns a part off."""
 
     flip: float = 0.5  # probability
-    angle: float = 0.2  # radians
-    zoom: float = 0.15
-    shift: float = 0.06  # of the slice's side
+    angle: float = 0.1  # radians
+    zoom: float = 0.1
+    shift: float = 0.05  # of the slice's side
     gain: float = 0.1
     offset: float = 0.04
     gamma: float = 0.2  # in log
     noise: float = 0.02  # largest standard deviation
+
+    def scaled(self, strength: float) -> Augmentation:
+        """Every range but the flip's times strength."""
+        return Augmentation(self.flip, **{k: strength * v for k, v in asdict(self).items() if k != "flip"})
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int]) -> Change:
         """One change for slices of size (H, W); always the same number of draws from rng."""

@@ -165,9 +165,24 @@ def window(hu: np.ndarray, low: float = LUNG_WINDOW[0], high: float = LUNG_WINDO
     return np.clip((np.asarray(hu, np.float32) - low) / (high - low), 0, 1, dtype=np.float32)
 
 
+def check_hounsfield(scan: Scan) -> None:
+    """Raise ScanError for a scan that cannot be in HU: every chest CT holds air, and air is near −1000."""
+    low, high = float(scan.voxels.min()), float(scan.voxels.max())
+    if low > -300:
+        advice = (
+            "it looks like an 8-bit picture; data/download.py converts the public record's"
+            if low >= 0 and high <= 255
+            else "check the header's slope and intercept (a stored offset of 1024 is common)"
+        )
+        raise ScanError(
+            f"{scan._name}: runs from {low:g} to {high:g}, so it is not in Hounsfield units (air is -1000); {advice}"
+        )
+
+
 def load_pair(scan_path, mask_path) -> tuple[Scan, Scan]:
-    """A scan and its mask; ScanError if the mask is not binary or lies on another grid."""
+    """A scan and its mask; ScanError if the scan is not in HU, or the mask not binary or on another grid."""
     scan = Scan.load(scan_path)
+    check_hounsfield(scan)
     mask = Scan.load(mask_path, mask=True)
     check_same_grid(mask, scan)
     return scan, mask

@@ -58,7 +58,7 @@ class Recipe:
     size: pixels across 358.4 mm (128: 2.8 mm, 512: 0.7 mm), or 0 for each scan's own grid. window: HU.
     split: "patient", or "slice" (leaks, for demonstration). folds, fold, fold_seed, validation: see `cohort`; fold −1
         trains on all patients and reports none. lesion_free: share of lesion-free slices in training.
-    augment: flips, small affine changes and intensity jitter. precision: Fabric's ("bf16-mixed", "32-true", …).
+    augment: strength of small affine changes and intensity jitter (`Augmentation.scaled`); 0 for none, not even flips. precision: Fabric's ("bf16-mixed", "32-true", …).
     """
 
     network: str = "scoatnet"
@@ -67,10 +67,10 @@ class Recipe:
     loss: str = "bce-dice"
     loss_options: dict = field(default_factory=dict)
     schedule: str = "modern"
-    epochs: int = 12
+    epochs: int = 20
     until: str = "end"
     rate: float = 0.003
-    batch: int = 8
+    batch: int = 4
     accumulate: int = 1
     clip: float = 1.0
     supervision: str | int = "mean"
@@ -82,7 +82,7 @@ class Recipe:
     fold_seed: int = 0
     validation: int = 0
     lesion_free: float = 0.15
-    augment: bool = True
+    augment: float = 1.0
     precision: str = "bf16-mixed"
     seed: int = 0
 
@@ -96,13 +96,13 @@ class Recipe:
         need(self.until in ("end", "converged"), f"until is {self.until!r}; known: end, converged")
         need(self.split in ("patient", "slice"), f"split is {self.split!r}; known: patient, slice")
         need(self.supervision in ("mean", 1, 2, 3, 4), f"supervision is {self.supervision!r}; known: mean, 1, 2, 3, 4")
-        need(
-            self.epochs >= 1 and self.batch >= 1 and self.accumulate >= 1, "epochs, batch and accumulate must be at least 1"
-        )
+        need(self.epochs >= 1 and self.batch >= 1 and self.accumulate >= 1, "epochs, batch and accumulate must be at least 1")
         need(self.rate > 0 and self.clip >= 0, "rate must be above 0 and clip not below")
         need(0 <= self.lesion_free <= 1, f"lesion_free is {self.lesion_free}; it is a share from 0 to 1")
         need(self.size == 0 or self.size >= 32, f"size is {self.size}; it must be 0 (the scan's grid) or at least 32")
+        need(self.augment >= 0, f"augment is {self.augment}; it must be from 0")
         need(self.fold >= -1, f"fold is {self.fold}; it must be from 0, or -1 for all patients")
+        object.__setattr__(self, "augment", float(self.augment))
         object.__setattr__(self, "window", tuple(float(v) for v in self.window))
 
     @property
@@ -244,7 +244,9 @@ def train(
     model = networks.create(recipe.network, width=recipe.width, **recipe.options)
     model, optimiser = fabric.setup(model, make_optimiser(recipe, model))
     curve = _resume(folder, model, optimiser, fabric)
-    dataset = SliceDataset(cohort, split.train, recipe.lesion_free, Augmentation() if recipe.augment else None, recipe.seed)
+    dataset = SliceDataset(
+        cohort, split.train, recipe.lesion_free, Augmentation().scaled(recipe.augment) if recipe.augment else None, recipe.seed
+    )
     while not finished(recipe, curve):
         if stop_at is not None and time.time() > stop_at:
             return Run(folder, recipe, split, curve, False)

@@ -79,19 +79,20 @@ def load(path_or_name=None) -> Segmenter:
 
 def shipped() -> tuple[str, ...]:
     """Names of the weights that come with the package."""
-    folder = resources.files("scoat_lib") / "shipped"
-    return tuple(sorted(p.name.removesuffix(".safetensors") for p in folder.iterdir() if p.name.endswith(".safetensors")))
+    return tuple(sorted(path.stem for path in _shipped_folder().glob("*.safetensors")))
+
+
+def _shipped_folder() -> Path:
+    return Path(str(resources.files("scoat_lib"))) / "shipped"
 
 
 def _resolve(path_or_name) -> Path:
     if path_or_name is not None and Path(path_or_name).exists():
         return Path(path_or_name)
     name = str(path_or_name or SHIPPED)
-    path = Path(str(resources.files("scoat_lib") / "shipped" / f"{name}.safetensors"))
+    path = _shipped_folder() / f"{name}.safetensors"
     if not path.exists():
-        raise WeightsError(
-            f"{name}: no such file, nor shipped weights of that name; shipped: {', '.join(shipped()) or 'none'}"
-        )
+        raise WeightsError(f"{name}: no such file, nor shipped weights of that name; shipped: {', '.join(shipped()) or 'none'}")
     return path
 
 

@@ -1,0 +1,134 @@
+"""cli.py: the commands as a user meets them, their exit codes, their words."""
+
+import json
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from scoat_lib import weights
+from scoat_lib.cohort import find_cases
+from scoat_lib.scan import Scan
+
+
+def scoat(*words, code=0):
+    done = subprocess.run([sys.executable, "-m", "scoat_lib", *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr[-2000:]
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(data_folder, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    words = [
+        "--width",
+        4,
+        "--epochs",
+        1,
+        "--size",
+        64,
+        "--folds",
+        3,
+        "--lesion-free",
+        0,
+        "--precision",
+        "32-true",
+        "--threads",
+        1,
+    ]
+    done = scoat("train", "--data", data_folder, "--runs", runs, *words, "--json")
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("command", ["phantom", "train", "evaluate", "segment"])
+def test_help_explains_each_command(command):
+    text = scoat(command, "--help").stdout
+    assert len(text) > 600
+    assert "Traceback" not in text
+
+
+def test_train_then_evaluate(trained, data_folder, tmp_path):
+    assert trained["finished"]
+    assert trained["epochs"] == 1
+    table = scoat("evaluate", trained["run"], "--data", data_folder, "--results", tmp_path)
+    assert "pooled" in table.stdout
+    (result,) = tmp_path.glob("*.json")
+    again = json.loads(scoat("evaluate", trained["run"], "--data", data_folder, "--results", tmp_path, "--json").stdout)
+    assert again["result"] == str(result)
+
+
+def test_evaluating_weights_marks_the_patients_they_were_trained_on(trained, data_folder):
+    out = json.loads(scoat("evaluate", f"{trained['run']}/weights.safetensors", "--data", data_folder, "--json").stdout)
+    assert len(out["trained_on"]) == 4
+    assert len(out["scores"]) == 6 + 3
+
+
+def test_segment(trained, data_folder, tmp_path):
+    case = find_cases(data_folder)[0]
+    mask, probability = tmp_path / "mask.nii.gz", tmp_path / "p.nii.gz"
+    done = scoat("segment", case.scan, "-o", mask, "--weights", f"{trained['run']}/weights.safetensors", "--probability",
+                 probability, "--json")  # fmt: skip
+    out = json.loads(done.stdout)
+    written, scan = Scan.load(mask, mask=True), Scan.load(case.scan)
+    assert written.voxels.shape == scan.voxels.shape
+    np.testing.assert_allclose(written.affine, scan.affine)
+    assert out["lov_cm3"] == pytest.approx(written.volume(), abs=0.01)
+    np.testing.assert_array_equal(Scan.load(probability).voxels > 0.5, written.voxels > 0)
+    refused = scoat("segment", case.scan, "-o", mask, code=3)
+    assert "exists already" in refused.stderr
+
+
+def test_shipped_weights_segment_out_of_the_box(data_folder, tmp_path):
+    if weights.SHIPPED not in weights.shipped():
+        pytest.fail("no weights are shipped")
+    case = find_cases(data_folder)[0]
+    done = scoat("segment", case.scan, "-o", tmp_path / "m.nii.gz")
+    assert "cm³" in done.stdout
+
+
+def test_bad_scans_are_one_line_and_exit_code_3(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.eye(4)), tmp_path / "zero.nii.gz")
+    (tmp_path / "text.nii.gz").write_text("no scan")
+    for name, word in (("absent.nii.gz", "does not exist"), ("text.nii.gz", "NIfTI"), ("zero.nii.gz", "Hounsfield")):
+        done = scoat("segment", tmp_path / name, "-o", tmp_path / "m.nii.gz", code=3)
+        assert word in done.stderr
+        assert name in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "m.nii.gz").exists()
+
+
+def test_a_mask_never_replaces_its_scan(data_folder, tmp_path):
+    scan = tmp_path / "s.nii.gz"
+    scan.write_bytes(find_cases(data_folder)[0].scan.read_bytes())
+    before = scan.read_bytes()
+    done = scoat("segment", scan, "-o", scan, "--overwrite", code=3)
+    assert "different names" in done.stderr
+    assert scan.read_bytes() == before
+
+
+def test_misspelt_commands_are_exit_code_2(tmp_path):
+    scoat("train", "--epoch", "3", code=2)
+    scoat("segment", tmp_path / "a.nii", "-o", tmp_path / "b.nii", "--threshold", "2", code=2)
+
+
+def test_bad_values_are_exit_code_3(data_folder, tmp_path):
+    done = scoat("train", "--data", data_folder, "--network", "vgg", "--runs", tmp_path, code=3)
+    assert "known: scoatnet" in done.stderr
+    done = scoat("train", "--data", tmp_path, "--runs", tmp_path / "runs", code=3)
+    assert "COVID-19-CT-Seg_20cases" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_budget_stops_with_exit_code_4(data_folder, tmp_path):
+    words = ["--data", data_folder, "--width", 4, "--size", 64, "--folds", 3, "--runs", tmp_path, "--threads", 1, "--json"]
+    out = json.loads(scoat("train", *words, "--budget", 0.0001, code=4).stdout)
+    assert out["finished"] is False
+
+
+def test_phantom_makes_a_cohort(tmp_path):
+    out = json.loads(scoat("phantom", tmp_path / "c", "--patients", 2, "--size", 64, 64, 16, "--json").stdout)
+    assert len(out["lesion_cm3"]) == 2
+    assert len(find_cases(tmp_path / "c")) == 2
+    scoat("phantom", tmp_path / "c", code=3)

@@ -1,0 +1,260 @@
+"""cohort.py: one cache per content, folds without leaks, items that can be replayed, padding that can be undone."""
+
+import json
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from scoat_lib.cohort import (
+    Augmentation,
+    Case,
+    Change,
+    Cohort,
+    DataError,
+    LeakageError,
+    Preprocessing,
+    SliceDataset,
+    Split,
+    check_leakage,
+    data_folder,
+    find_cases,
+    make_folds,
+    pad_slices,
+    read_folds,
+    resample_slices,
+    split_of,
+    with_statistics,
+    write_folds,
+)
+from scoat_lib.scan import Scan, load_pair, window
+
+
+def test_cached_slices_are_the_windowed_scan(data_folder, tmp_path):
+    cohort = Cohort.open(data_folder, cache=tmp_path)
+    case = cohort.cases[cohort.names[0]]
+    scan, mask = load_pair(case.scan, case.mask)
+    np.testing.assert_allclose(cohort.images[case.name], window(scan.axial()), atol=5e-4)
+    np.testing.assert_array_equal(cohort.masks[case.name], mask.axial() > 0)
+    assert isinstance(cohort.images[case.name], np.memmap)
+
+
+def test_cache_is_written_once_and_keyed_by_content(data_folder, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(data_folder, folder)
+    cache = tmp_path / "cache"
+    Cohort.open(folder, cache=cache)
+    times = {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")}
+    Cohort.open(folder, cache=cache)
+    assert {p: p.stat().st_mtime_ns for p in cache.rglob("*.npy")} == times
+    Cohort.open(folder, Preprocessing(window=(-1000, 400)), cache=cache)
+    assert len(list(cache.iterdir())) == 12
+    case = find_cases(folder)[0]
+    scan = Scan.load(case.scan)
+    Scan(scan.voxels + np.int16(1), scan.affine).save(case.scan)
+    assert len(list(cache.iterdir())) == 12
+    Cohort.open(folder, cache=cache)
+    assert len(list(cache.iterdir())) == 13
+
+
+def _open(arguments):
+    return Cohort.open(*arguments[:1], cache=arguments[1]).fingerprint
+
+
+def test_two_processes_may_write_the_same_cache(data_folder, tmp_path):
+    with ProcessPoolExecutor(2) as pool:
+        first, second = pool.map(_open, [(data_folder, tmp_path / "c")] * 2)
+    assert first == second
+    assert len([p for p in (tmp_path / "c").iterdir() if not p.name.startswith(".")]) == 6
+    assert not [p for p in (tmp_path / "c").iterdir() if p.name.startswith(".")]
+
+
+def test_data_is_looked_for_in_order(tmp_path, monkeypatch, data_folder):
+    where = __import__("scoat_lib.cohort", fromlist=["data_folder"]).data_folder
+    monkeypatch.setenv("SCOAT_CACHE", str(tmp_path))
+    monkeypatch.setenv("SCOAT_DATA", "elsewhere")
+    assert str(where("given")) == "given"
+    assert str(where()) == "elsewhere"
+    monkeypatch.delenv("SCOAT_DATA")
+    downloaded = tmp_path / "zenodo-3757476"
+    shutil.copytree(data_folder, downloaded)
+    assert where() == downloaded
+
+
+@pytest.mark.parametrize("broken", ["folder", "scans", "mask", "empty"])
+def test_bad_folders_are_refused_in_words(data_folder, tmp_path, broken):
+    folder = tmp_path / "data"
+    if broken != "folder":
+        shutil.copytree(data_folder, folder)
+    if broken == "scans":
+        shutil.rmtree(folder / "COVID-19-CT-Seg_20cases")
+    if broken == "mask":
+        next((folder / "Infection_Mask").iterdir()).unlink()
+    if broken == "empty":
+        for path in (folder / "COVID-19-CT-Seg_20cases").iterdir():
+            path.unlink()
+    with pytest.raises(DataError, match="expected COVID-19-CT-Seg_20cases"):
+        find_cases(folder)
+
+
+def test_folds_hold_every_patient_once_and_are_stratified():
+    names = [f"{source}_{i:02d}" for source in ("a", "b") for i in range(10)]
+    fake = SimpleNamespace(
+        cases={n: Case(n, None, None) for n in names}, names=names, burden={n: (i % 10) ** 3 for i, n in enumerate(names)}
+    )
+    folds = make_folds(fake, 5, seed=1)
+    assert sorted(name for fold in folds for name in fold) == names
+    for fold in folds:
+        assert sum(n.startswith("a") for n in fold) == 2
+        assert sum(fake.burden[n] >= 125 for n in fold) == 2  # half of the patients are heavy: one per source
+    assert make_folds(fake, 5, seed=1) == folds
+    assert make_folds(fake, 5, seed=2) != folds
+
+
+def test_folds_of_uneven_cohorts_differ_by_one_at_most(cohort):
+    sizes = [len(f) for f in make_folds(cohort, 4)]
+    assert max(sizes) - min(sizes) <= 1
+    with pytest.raises(ValueError, match="2 to the number"):
+        make_folds(cohort, 7)
+
+
+def test_splits_and_leaks(cohort):
+    folds = make_folds(cohort, 3)
+    split = split_of(folds, 1, validation=1)
+    assert set(split.test) == set(folds[1])
+    assert not set(split.validation) & set(split.test)
+    check_leakage(split, cohort)
+    a, b, *_ = cohort.names
+    with pytest.raises(LeakageError, match=f"{a} stands in both train and test"):
+        check_leakage(Split((a, b), (), (a,)))
+    with pytest.raises(ValueError, match="does not exist"):
+        split_of(folds, 3)
+
+
+def test_the_same_scan_under_two_names_is_a_leak(cohort):
+    twin = Case("twin", cohort.cases[cohort.names[0]].scan, cohort.cases[cohort.names[0]].mask)
+    both = Cohort([cohort.cases[cohort.names[0]], twin], cohort.preprocessing)
+    with pytest.raises(LeakageError, match="the same scan"):
+        check_leakage(Split(("twin",), (), (cohort.names[0],)), both)
+
+
+def test_dealing_by_slice_leaks_and_is_caught(cohort):
+    dealt = cohort.dealt_by_slice(3)
+    assert sum(len(m) for m in dealt.masks.values()) == sum(len(m) for m in cohort.masks.values())
+    assert sum(dealt.burden.values()) == sum(cohort.burden.values())
+    split = Split(tuple(n for n in dealt.names if not n.endswith("#0")), (), tuple(n for n in dealt.names if n.endswith("#0")))
+    with pytest.raises(LeakageError):
+        check_leakage(split, dealt)
+
+
+def test_folds_are_kept_in_a_file(cohort, tmp_path):
+    folds = make_folds(cohort, 3)
+    write_folds(tmp_path / "folds.json", folds, cohort, 0)
+    assert read_folds(tmp_path / "folds.json", cohort) == folds
+    content = json.loads((tmp_path / "folds.json").read_text())
+    content["folds"][0].pop()
+    (tmp_path / "folds.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="differing"):
+        read_folds(tmp_path / "folds.json", cohort)
+
+
+def test_padding_is_undone_by_its_slices(rng):
+    array = rng.random((3, 5, 8)).astype(np.float32)
+    padded, where = pad_slices(array, (9, 8))
+    assert padded.shape == (3, 9, 8)
+    np.testing.assert_array_equal(padded[..., *where], array)
+    assert padded.sum() == pytest.approx(array.sum())
+    with pytest.raises(ValueError, match="do not fit"):
+        pad_slices(array, (4, 8))
+
+
+def test_resampling_averages_where_it_shrinks():
+    checker = (np.indices((64, 64)).sum(0) % 2).astype(np.float32)[None]
+    assert resample_slices(checker, (16, 16)).std() < 0.05
+    np.testing.assert_array_equal(resample_slices(checker, (64, 64)), checker)
+
+
+def test_spacing_is_brought_to_the_recipes(data_folder):
+    cohort = Cohort.open(data_folder, Preprocessing(spacing=11.2))
+    assert cohort.size == (32, 32)
+
+
+def test_items_replay_by_seed_epoch_and_position(cohort):
+    first = SliceDataset(cohort, cohort.names, 0.3, Augmentation(), seed=5)
+    again = SliceDataset(cohort, cohort.names, 0.3, Augmentation(), seed=5)
+    again.set_epoch(4)
+    again.set_epoch(0)
+    for position in (0, 7, 3):
+        for a, b in zip(first[position], again[position], strict=True):
+            assert torch.equal(a, b)
+    image, mask = first[2]
+    replayed = Augmentation().draw(np.random.default_rng([5, 0, 3, 2]), first.size)
+    assert replayed == first.change(2)
+    plain = SliceDataset(cohort, cohort.names, 0.3, None, seed=5)
+    raw = torch.from_numpy(np.asarray(cohort.images[first.index[2][0]][first.index[2][1]], np.float32))[None]
+    changed, changed_mask = replayed.apply(raw, plain[2][1])
+    assert torch.equal(cohort.preprocessing.normalise(changed), image)
+    assert torch.equal(changed_mask, mask)
+    first.set_epoch(1)
+    assert not torch.equal(first[2][0], image)
+
+
+def test_no_change_changes_nothing():
+    image, mask = torch.rand(1, 32, 40), (torch.rand(1, 32, 40) > 0.5).float()
+    a, b = Change().apply(image, mask)
+    assert torch.equal(a, image)
+    assert torch.equal(b, mask)
+
+
+def test_a_flip_mirrors_left_and_right():
+    image = torch.rand(1, 32, 40)
+    flipped, _ = Change(flip=True).apply(image, image.round())
+    assert torch.equal(flipped, image.flip(-1))
+
+
+def test_moves_take_image_and_mask_along():
+    image = torch.zeros(1, 64, 64)
+    image[0, 20:30, 40:44] = 1
+    moved, mask = Change(angle=0.3, zoom=1.2, shift=(4.0, -3.0)).apply(image, image.clone())
+    assert ((moved > 0.5).float() - mask).abs().sum() <= 1
+    assert mask.sum() == pytest.approx(40 * 1.44, rel=0.2)
+
+
+def test_lesion_free_slices_are_a_stated_share(cohort):
+    everything = SliceDataset(cohort, cohort.names, 1.0)
+    lesions = SliceDataset(cohort, cohort.names, 0.0)
+    assert len(everything) == sum(len(i) for i in cohort.images.values())
+    assert len(lesions) == sum(len(s) for s in cohort.lesion_slices.values())
+    assert all(lesions[i][1].any() for i in range(len(lesions)))
+    half = SliceDataset(cohort, cohort.names, 0.5)
+    assert len(half) == pytest.approx((len(everything) + len(lesions)) / 2, abs=4)
+    chosen = set(half.index)
+    half.set_epoch(1)
+    assert set(half.index) != chosen
+
+
+def test_statistics_come_from_the_named_patients(cohort):
+    name = cohort.names[2]
+    normalised = with_statistics(cohort, [name])
+    values = np.asarray(cohort.images[name], np.float64)
+    assert normalised.preprocessing.mean == pytest.approx(values.mean(), abs=1e-4)
+    assert normalised.preprocessing.std == pytest.approx(values.std(), abs=1e-4)
+
+
+def test_the_default_is_the_phantom_cohort(monkeypatch, tmp_path):
+    from scoat_lib import phantom
+
+    asked = []
+    monkeypatch.setenv("SCOAT_CACHE", str(tmp_path))
+    monkeypatch.setattr(phantom, "default_cohort", lambda cache: asked.append(cache) or tmp_path)
+    assert data_folder() == tmp_path
+    assert asked == [tmp_path]
+
+
+def test_sources_are_read_from_names():
+    assert Case("coronacases_001", None, None).source == "coronacases"
+    assert Case("radiopaedia_10_85902_1", None, None).source == "radiopaedia"
+    assert Case("scan7", None, None).source == "scan"

@@ -1,0 +1,110 @@
+"""phantom.py: exact volumes at every size, the anatomy where it belongs, HU in the cited ranges, the same bits by seed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from scoat_lib import phantom
+from scoat_lib.cohort import find_cases
+from scoat_lib.scan import Scan, load_pair
+
+
+@pytest.fixture(scope="module")
+def one():
+    return phantom.patient(11, (128, 128, 32), volume=120)
+
+
+def test_same_seed_same_bits_and_another_seed_another_patient(one):
+    again = phantom.patient(11, (128, 128, 32), volume=120)
+    np.testing.assert_array_equal(again.scan.voxels, one.scan.voxels)
+    assert (phantom.patient(12, (64, 64, 16)).lungs.voxels != phantom.patient(13, (64, 64, 16)).lungs.voxels).any()
+
+
+@pytest.mark.parametrize("size", [(64, 64, 16), (96, 80, 20), (128, 128, 32)])
+@pytest.mark.parametrize("volume", [0, 5, 120])
+def test_lesions_have_the_volume_asked_for(size, volume):
+    p = phantom.patient(4, size, volume=volume)
+    assert p.scan.voxels.shape == (size[1], size[0], size[2])
+    assert p.lesions.volume() == pytest.approx(volume, abs=0.51 * p.lesions.voxel_volume / 1000)
+
+
+def test_masks_lie_where_they_belong(one):
+    lesions, lungs = one.lesions.voxels > 0, one.lungs.voxels > 0
+    assert lesions.any()
+    assert (lesions <= lungs).all()
+    assert ((one.lobes.voxels > 0) == lungs).all()
+    assert set(np.unique(one.lobes.voxels)) == {0, 1, 2, 3, 4, 5}
+    assert ((one.kinds.voxels > 0) == lesions).all()
+    assert (one.vessels.voxels > 0).sum() > 200
+    assert ((one.vessels.voxels > 0) <= lungs).all()
+    left = one.lobes.axial() >= 4
+    assert (
+        np.argwhere(left)[:, 2].mean() > 64 > np.argwhere(one.lobes.axial() == 1)[:, 2].mean()
+    )  # patient's left: right of the image
+
+
+def test_hu_medians_lie_in_the_cited_ranges(one):
+    quiet = one.tissues.voxels
+    for code, (name, (_, (low, high))) in enumerate(phantom.TISSUES.items(), 1):
+        inside = one.scan.voxels[quiet == code]
+        if len(inside) > 300 and name not in ("emphysema", "ground glass"):
+            assert low <= np.median(inside) <= high, name
+
+
+def test_lungs_have_the_volume_of_lungs():
+    for seed in range(4):
+        assert 2500 < phantom.patient(seed, (64, 64, 16)).lungs.volume() < 6500  # cm³, at full inspiration
+
+
+def test_lesions_prefer_the_periphery_and_the_back():
+    from scipy.ndimage import distance_transform_edt
+
+    behind, shallow = [], []
+    for seed in range(6):
+        p = phantom.patient(seed, (64, 64, 24), volume=60)
+        lungs, lesions = p.lungs.axial() > 0, p.lesions.axial() > 0
+        depth = distance_transform_edt(lungs, sampling=p.lungs.axial_spacing)
+        behind.append(np.argwhere(lesions)[:, 1].mean() - np.argwhere(lungs)[:, 1].mean())
+        shallow.append(np.median(depth[lungs]) - np.median(depth[lesions]))
+    assert np.mean(behind) > 0
+    assert np.mean(shallow) > 0
+
+
+def test_the_two_scanners_differ_in_noise():
+    sharp, soft = (phantom.patient(5, (64, 64, 16), volume=0, scanner=s) for s in "ab")
+    outside = sharp.tissues.voxels == 1 + list(phantom.TISSUES).index("muscle")
+    assert sharp.scan.voxels[outside].std() > 1.2 * soft.scan.voxels[outside].std()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"size": (63, 64, 16)}, "64 × 64 × 16"),
+        ({"size": (64, 64, 15)}, "64 × 64 × 16"),
+        ({"size": (64, 64, 16), "scanner": "z"}, "scanner"),
+        ({"size": (64, 64, 16), "volume": 9000}, "do not fit"),
+    ],
+)
+def test_refuses_what_cannot_be(arguments, word):
+    with pytest.raises(ValueError, match=word):
+        phantom.patient(0, **arguments)
+
+
+def test_cohort_is_laid_out_like_the_record(data_folder):
+    cases = find_cases(data_folder)
+    assert len(cases) == 6
+    volumes = json.loads((data_folder / "phantom.json").read_text())["lesion_cm3"]
+    for case in cases:
+        scan, mask = load_pair(case.scan, case.mask)
+        assert mask.volume() == pytest.approx(volumes[case.name], abs=0.01)
+        assert scan.voxels.dtype == np.int16
+        Scan.load(data_folder / "Lung_Mask" / case.scan.name, mask=True)
+    with pytest.raises(ValueError, match="exists already"):
+        phantom.write_cohort(data_folder)
+
+
+def test_follow_up_has_the_volumes_of_figure_6(tmp_path):
+    folder = phantom.write_cohort(tmp_path / "follow", size=(64, 64, 24), follow_up=True)
+    volumes = [load_pair(c.scan, c.mask)[1].volume() for c in find_cases(folder)]
+    assert volumes == pytest.approx([428, 192, 34, 24, 369, 503, 122, 110], abs=0.3)

@@ -1,0 +1,184 @@
+"""scan.py: what goes in comes out, on every axis order; what cannot be used is refused in words."""
+
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from scoat_lib.scan import Scan, ScanError, check_hounsfield, load_pair, window
+
+AFFINE = np.array([[-0.7, 0, 0, 100], [0, -0.8, 0, 90], [0, 0, 2.5, -300], [0, 0, 0, 1.0]])
+
+
+def write(path, array, affine=AFFINE, **header):
+    image = nib.Nifti1Image(array, affine)
+    for key, value in header.items():
+        image.header[key] = value
+    nib.save(image, path)
+    return path
+
+
+@pytest.fixture
+def volume(rng):
+    return rng.integers(-1000, 400, (5, 6, 7)).astype(np.int16)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.int32, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_round_trip_keeps_voxels_affine_and_spacing(tmp_path, volume, dtype, suffix):
+    array = np.abs(volume).astype(dtype)
+    scan = Scan.load(write(tmp_path / f"a{suffix}", array))
+    again = Scan.load(scan.save(tmp_path / f"b{suffix}"))
+    np.testing.assert_array_equal(again.voxels, array.astype(again.voxels.dtype))
+    np.testing.assert_allclose(again.affine, AFFINE, atol=1e-5)
+    assert again.spacing == pytest.approx((0.7, 0.8, 2.5))
+
+
+def test_slope_and_intercept_are_applied(tmp_path):
+    image = nib.Nifti1Image(np.full((3, 3, 3), 100, np.uint8), AFFINE)
+    image.header.set_slope_inter(1500 / 255, -1250)
+    nib.save(image, tmp_path / "a.nii")
+    assert Scan.load(tmp_path / "a.nii").voxels[0, 0, 0] == pytest.approx(100 * 1500 / 255 - 1250, abs=0.01)
+
+
+@pytest.mark.parametrize("codes", ["LPS", "RAS", "PIR", "SAL", "ASL", "IRP"])
+def test_axial_is_the_same_for_every_axis_order(volume, codes):
+    scan = Scan(volume, AFFINE)
+    turned = scan.reoriented(codes)
+    assert "".join(nib.aff2axcodes(turned.affine)) == codes
+    np.testing.assert_array_equal(turned.axial(), scan.axial())
+    assert turned.axial_spacing == pytest.approx((2.5, 0.8, 0.7))
+    np.testing.assert_array_equal(turned.with_axial(turned.axial()).voxels, turned.voxels)
+
+
+def test_axial_is_feet_to_head_front_to_back_right_to_left():
+    array = np.zeros((4, 4, 4), np.int16)
+    array[0, 0, 0] = 1  # in RAS+ index 0 is left... so with positive axes: patient's left-most is the last of a row
+    scan = Scan(array, np.eye(4))  # axes toward right, anterior, superior
+    slices = scan.axial()
+    assert slices[0, 3, 3] == 1  # feet, back, patient's left
+
+
+def test_volume_uses_the_determinant(volume):
+    tilted = AFFINE.copy()
+    tilted[1, 2] = 1.0  # a tilted gantry: slices shear against each other
+    scan = Scan(np.ones((10, 10, 10), np.uint8), tilted)
+    assert scan.volume() == pytest.approx(1000 * 0.7 * 0.8 * 2.5 / 1000)
+
+
+def test_window_maps_and_clips():
+    np.testing.assert_allclose(window([-2000, -1250, -500, 250, 900]), [0, 0, 0.5, 1, 1])
+    with pytest.raises(ValueError, match="empty"):
+        window([0], 5, 5)
+
+
+def refuse(path, *words, **options):
+    with pytest.raises(ScanError) as caught:
+        Scan.load(path, **options)
+    assert path.name in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_refuses_what_is_no_nifti(tmp_path, volume):
+    refuse(tmp_path / "absent.nii", "does not exist")
+    (tmp_path / "empty.nii").touch()
+    refuse(tmp_path / "empty.nii", "empty")
+    (tmp_path / "text.nii").write_text("hello " * 100)
+    refuse(tmp_path / "text.nii", "NIfTI")
+    (tmp_path / "text.nii.gz").write_bytes(gzip.compress(b"hello " * 100))
+    refuse(tmp_path / "text.nii.gz", "NIfTI")
+    (tmp_path / "notes.txt").write_text("hello")
+    refuse(tmp_path / "notes.txt", "expected .nii")
+
+
+def test_refuses_dicom_and_names_dcm2niix(tmp_path):
+    folder = tmp_path / "series"
+    folder.mkdir()
+    (folder / "IM0001").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 20)
+    refuse(folder / "IM0001", "DICOM", "dcm2niix")
+    refuse(folder, "DICOM", "dcm2niix")
+    (tmp_path / "other").mkdir()
+    refuse(tmp_path / "other", "folder")
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.9, 0.999])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_refuses_a_cut_off_file(tmp_path, rng, keep, suffix):
+    whole = write(tmp_path / f"whole{suffix}", rng.integers(-1000, 400, (20, 20, 20)).astype(np.int16)).read_bytes()
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(whole[: int(keep * len(whole)) - 1])
+    refuse(cut)
+
+
+def test_refuses_other_shapes(tmp_path):
+    refuse(write(tmp_path / "flat.nii", np.zeros((4, 4), np.int16)), "three axes")
+    refuse(write(tmp_path / "series.nii", np.zeros((4, 4, 4, 2), np.int16)), "three axes")
+    assert Scan.load(write(tmp_path / "one.nii", np.zeros((4, 5, 6, 1), np.int16))).voxels.shape == (4, 5, 6)
+
+
+def test_refuses_values_that_are_no_hu(tmp_path, volume):
+    array = volume.astype(np.float32)
+    array[0, 0, 0], array[1, 1, 1] = np.nan, np.inf
+    refuse(write(tmp_path / "nan.nii", array), "2 voxels", "NaN")
+    refuse(write(tmp_path / "complex.nii", np.zeros((3, 3, 3), np.complex64)), "complex")
+    with pytest.raises(ScanError, match="Hounsfield"):
+        check_hounsfield(Scan(np.arange(27).reshape(3, 3, 3), AFFINE))
+
+
+def test_refuses_unusable_affines(tmp_path, volume):
+    for scale, word in ((0.001, "spacing"), (100, "spacing")):
+        with pytest.raises(ScanError, match=word):
+            Scan(volume, np.diag([scale, 1, 1, 1.0]))
+    with pytest.raises(ScanError, match="spacing"):
+        Scan(volume, np.diag([0, 1, 1, 1.0]))
+    c, s = np.cos(np.radians(42)), np.sin(np.radians(42))
+    with pytest.raises(ScanError, match="oblique by 42"):
+        Scan(volume, np.array([[1, 0, 0, 0], [0, c, -s, 0], [0, s, c, 0], [0, 0, 0, 1.0]]))
+    parallel = np.array([[1, 0.95, 0, 0], [0, 0.2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    with pytest.raises(ScanError, match="parallel"):
+        Scan(volume, parallel)
+
+
+def test_slightly_oblique_scans_pass(volume):
+    c, s = np.cos(np.radians(20)), np.sin(np.radians(20))
+    scan = Scan(volume, np.array([[1, 0, 0, 0], [0, c, -s, 0], [0, s, c, 0], [0, 0, 0, 1.0]]))
+    assert scan.axial().shape == (7, 6, 5)
+
+
+def test_refuses_masks_that_are_not_binary(tmp_path):
+    labels = np.zeros((4, 4, 4), np.uint8)
+    labels[0] = 3
+    refuse(write(tmp_path / "labels.nii", labels), "0 and 1", "3", mask=True)
+    labels[0] = 255
+    refuse(write(tmp_path / "bytes.nii", labels), "divide by 255", mask=True)
+
+
+def test_refuses_another_scans_mask(tmp_path, volume):
+    scan = write(tmp_path / "scan.nii", volume)
+    write(tmp_path / "cut.nii", np.zeros((5, 6, 6), np.uint8))
+    with pytest.raises(ScanError, match="another's mask"):
+        load_pair(scan, tmp_path / "cut.nii")
+    moved = AFFINE.copy()
+    moved[2, 3] += 2.5
+    write(tmp_path / "moved.nii", np.zeros((5, 6, 7), np.uint8), moved)
+    with pytest.raises(ScanError, match=r"2\.50 mm away"):
+        load_pair(scan, tmp_path / "moved.nii")
+
+
+def test_saves_whole_or_not_at_all(tmp_path, volume, monkeypatch):
+    scan = Scan(volume, AFFINE)
+    target = scan.save(tmp_path / "a.nii.gz")
+    before = target.read_bytes()
+    with pytest.raises(ScanError, match="exists already"):
+        scan.save(target, overwrite=False)
+    monkeypatch.setattr(nib, "save", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        scan.save(target)
+    assert target.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.nii.gz"]
+    with pytest.raises(ScanError, match=r"must end in \.nii"):
+        scan.save(tmp_path / "a.mhd")
+    with pytest.raises(ScanError, match="does not exist"):
+        scan.save(tmp_path / "no" / "a.nii")

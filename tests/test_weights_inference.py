@@ -1,0 +1,113 @@
+"""weights.py and inference.py: a Segmenter survives the disk; a scan of any grid gets its mask back on that grid."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from scoat_lib import inference, weights
+from scoat_lib.cohort import Preprocessing
+from scoat_lib.networks import create
+from scoat_lib.scan import Scan
+from scoat_lib.weights import Segmenter, WeightsError
+
+RECIPE = {"network": "scoatnet", "width": 4, "options": {}}
+
+
+@pytest.fixture
+def segmenter():
+    torch.manual_seed(0)
+    return Segmenter(create("scoatnet", width=4).eval(), Preprocessing(spacing=4.0))
+
+
+@pytest.mark.parametrize("options", [{}, {"heads": "shared"}, {"up": "bilinear", "reduction": 4}])
+def test_round_trip(tmp_path, options):
+    model = create("scoatnet", width=4, **options).eval()
+    path = weights.save(
+        tmp_path / "w.safetensors", model, Preprocessing((-1000, 400), 1.5), RECIPE | {"options": options}, note=1
+    )
+    again = weights.load(path)
+    x = torch.randn(1, 1, 32, 32)
+    assert torch.equal(again.model(x), model(x))
+    assert again.preprocessing == Preprocessing((-1000, 400), 1.5)
+    assert again.card["note"] == 1
+    assert not again.model.training
+
+
+def test_bad_files_are_refused(tmp_path):
+    with pytest.raises(WeightsError, match="no such file"):
+        weights.load(tmp_path / "absent.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(WeightsError, match="not a readable"):
+        weights.load(tmp_path / "text.safetensors")
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="not written by scoat"):
+        weights.load(tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="width"):
+        weights.save(
+            tmp_path / "x.safetensors", create("unetpp", width=4), Preprocessing(), {"network": "unetpp", "options": {}}
+        )
+    model = create("unetpp", width=4)
+    path = weights.save(tmp_path / "y.safetensors", model, Preprocessing(), {"network": "unetpp", "width": 5, "options": {}})
+    with pytest.raises(WeightsError, match="width 5"):
+        weights.load(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(WeightsError, match="not a readable"):
+        weights.load(path)
+
+
+def ball(spacing, shape):
+    """A scan whose tissue sits in a ball of 60 mm radius, in air."""
+    axes = np.meshgrid(*((np.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)), indexing="ij")
+    inside = sum(a**2 for a in axes) < 60**2
+    return Scan(np.where(inside, 40, -1000).astype(np.int16), np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]))
+
+
+class Brightness(torch.nn.Module):
+    """Stands in for a network: lesion where the slice is bright."""
+
+    def forward(self, x):
+        return x * 20
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 5.0), (2.8, 2.8, 2.0), (4.0, 2.0, 3.0)])
+@pytest.mark.parametrize("codes", ["LPS", "RAS", "SAR"])
+def test_masks_come_back_on_the_scans_grid(spacing, codes):
+    shape = tuple(round(160 / s) for s in spacing)
+    scan = ball(spacing, shape).reoriented(codes)
+    segmenter = Segmenter(Brightness(), Preprocessing((-1000, 40), 2.8, mean=0.5, std=1.0))
+    mask = inference.segment(segmenter, scan)
+    assert mask.voxels.shape == scan.voxels.shape
+    assert mask.voxels.dtype == np.uint8
+    np.testing.assert_array_equal(mask.affine, scan.affine)
+    truth = scan.voxels > -500
+    dsc = 2 * (mask.voxels * truth).sum() / (mask.voxels.sum() + truth.sum())
+    assert dsc > 0.97
+    volume = inference.opacification_volume(mask)
+    assert volume == pytest.approx(4 / 3 * np.pi * 6**3, rel=0.06)
+
+
+def test_batches_do_not_matter(segmenter):
+    scan = ball((4.0, 4.0, 8.0), (48, 40, 20))
+    one, many = (inference.probabilities(segmenter, scan, batch=b).voxels for b in (1, 16))
+    np.testing.assert_allclose(one, many, atol=1e-3)  # convolutions sum in another order
+
+
+def test_branches(segmenter):
+    scan = ball((4.0, 4.0, 20.0), (40, 40, 8))
+    each = [inference.probabilities(segmenter, scan, branches=b).voxels for b in (1, 2, 3, 4)]
+    np.testing.assert_allclose(inference.probabilities(segmenter, scan).voxels, each[3], atol=1e-6)
+    np.testing.assert_allclose(inference.probabilities(segmenter, scan, branches="mean").voxels, np.mean(each, 0), atol=1e-6)
+    with pytest.raises(ValueError, match="known: output, mean"):
+        inference.probabilities(segmenter, scan, branches=5)
+    with pytest.raises(ValueError, match="one output only"):
+        inference.probabilities(Segmenter(Brightness(), Preprocessing()), scan, branches="mean")
+
+
+def test_threshold_is_exclusive_and_checked():
+    p = Scan(np.full((3, 3, 3), 0.5, np.float32), np.eye(4))
+    assert inference.threshold_mask(p, 0.5).voxels.sum() == 0
+    assert inference.threshold_mask(p, 0.4).voxels.sum() == 27
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        inference.threshold_mask(p, 1.0)
