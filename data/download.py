@@ -22,6 +22,7 @@ import nibabel as nib
 import numpy as np
 import pooch
 import requests
+import urllib3
 from tqdm import tqdm
 
 from scoat_lib.cohort import MASKS, SCANS, cache_folder
@@ -64,6 +65,8 @@ class ResumingDownloader:
                 failure = _in_words(error)
                 if isinstance(error, requests.HTTPError):
                     break
+            except urllib3.exceptions.HTTPError:
+                failure = "the connection was cut"
             if self._have() > before:
                 continue
         kept = f" {self._have()} bytes are kept; the same command goes on from there." if self._have() else ""
@@ -94,8 +97,10 @@ class ResumingDownloader:
                     total=total, initial=have, unit="B", unit_scale=True, desc=Path(url).name, disable=not self.progress
                 ) as bar,
             ):
-                for chunk in answer.iter_content(CHUNK):
+                # read1 hands over what has come, so nothing is lost when the connection breaks
+                while chunk := answer.raw.read1(CHUNK):
                     file.write(chunk)
+                    file.flush()
                     bar.update(len(chunk))
         return total is None or self._have() >= total
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
@@ -58,7 +59,8 @@ class Recipe:
     size: pixels across 358.4 mm (128: 2.8 mm, 512: 0.7 mm), or 0 for each scan's own grid. window: HU.
     split: "patient", or "slice" (leaks, for demonstration). folds, fold, fold_seed, validation: see `cohort`; fold −1
         trains on all patients and reports none. lesion_free: share of lesion-free slices in training.
-    augment: strength of small affine changes and intensity jitter (`Augmentation.scaled`); 0 for none, not even flips. precision: Fabric's ("bf16-mixed", "32-true", …).
+    augment: strength of small affine changes and intensity jitter (`Augmentation.scaled`); 0 for none, not even
+        flips. precision: Fabric's ("bf16-mixed", "32-true", …).
     """
 
     network: str = "scoatnet"
@@ -339,7 +341,7 @@ def _validate(fabric, model, cohort: Cohort, names) -> dict[str, float]:
         both = size = 0
         for start, image in zip(range(0, len(cohort.images[name]), 16), scan_slices(cohort, name, 16), strict=True):
             predicted = (model(image.to(fabric.device)) > 0)[:, 0].cpu()
-            truth = torch.from_numpy(cohort.masks[name][start : start + 16])
+            truth = torch.from_numpy(np.array(cohort.masks[name][start : start + 16]))
             both += 2 * int((predicted & truth).sum())
             size += int(predicted.sum()) + int(truth.sum())
         scores.append(both / size if size else 1.0)

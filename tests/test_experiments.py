@@ -141,7 +141,7 @@ def test_what_cannot_be_scored_is_refused(result, tmp_path, data_folder):
 
 
 def test_a_slice_split_is_possible_and_says_so(data_folder, tiny_recipe):
-    cohort, split = experiments.prepare(replace(tiny_recipe, split="slice"), data_folder)
+    _, split = experiments.prepare(replace(tiny_recipe, split="slice"), data_folder)
     assert {n.split("#")[0] for n in split.test} == {n.split("#")[0] for n in split.train}
 
 

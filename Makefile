@@ -1,0 +1,40 @@
+# make book · make test · make bench · make clean
+# SCALE=quick|real|paper   DATA=folder of scans   TORCH_INDEX=address of an index of small torch wheels
+
+PYTHON ?= python3.11
+SCALE ?= quick
+DATA ?=
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: book outputs test test-long bench lint clean
+
+book: $(VENV)/ready
+	$(BIN)/python book/build.py --scale $(SCALE) $(if $(DATA),--data $(abspath $(DATA)))
+
+outputs: $(VENV)/ready  ## run the chapters at quick scale and keep their outputs in the notebooks
+	$(BIN)/python book/build.py --in-place
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest tests
+
+test-long: $(VENV)/ready
+	$(BIN)/python -m pytest tests -m "long or not long"
+
+bench: $(VENV)/ready
+	$(BIN)/python benchmarks/run.py
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+$(VENV)/ready: requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -q --index-url $(TORCH_INDEX) "$$(grep '^torch==' requirements.txt)")
+	$(BIN)/python -m pip install -q -r requirements.txt
+	$(BIN)/python -m pip install -q --no-deps -e .
+	touch $@
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis benchmarks/last
