@@ -69,7 +69,7 @@ class Recipe:
     loss: str = "bce-dice"
     loss_options: dict = field(default_factory=dict)
     schedule: str = "modern"
-    epochs: int = 20
+    epochs: int = 16
     until: str = "end"
     rate: float = 0.003
     batch: int = 4

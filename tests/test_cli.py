@@ -132,3 +132,20 @@ def test_phantom_makes_a_cohort(tmp_path):
     assert len(out["lesion_cm3"]) == 2
     assert len(find_cases(tmp_path / "c")) == 2
     scoat("phantom", tmp_path / "c", code=3)
+
+
+def test_the_commands_defaults_are_the_recipes(tmp_path, monkeypatch):
+    """One place decides: a default typed twice once sent every run to another pixel size."""
+    from scoat_lib import cli, experiments
+    from scoat_lib.training import Recipe
+
+    class Seen(Exception):
+        pass
+
+    def prepare(recipe, data):
+        raise Seen(recipe)
+
+    monkeypatch.setattr(experiments, "prepare", prepare)
+    with pytest.raises(Seen) as caught:
+        cli.app(["train", "--runs", str(tmp_path)], standalone_mode=False)
+    assert caught.value.args[0] == Recipe()

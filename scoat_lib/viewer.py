@@ -1,0 +1,40 @@
+"""ipywidgets viewers that work without a kernel: a slider linked in the browser to a stack of pictures made beforehand."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import ipywidgets as widgets
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+
+def picture(image: np.ndarray, truth=None, prediction=None, zoom: int = 2) -> bytes:
+    """A PNG of one (H, W) slice in 0..1, `zoom` times as large, with outlines: truth red, prediction cyan."""
+    grey = np.clip(np.asarray(image, np.float32), 0, 1).repeat(zoom, 0).repeat(zoom, 1)
+    rgb = np.stack([np.uint8(np.rint(grey * 15) * 17)] * 3, -1)  # 16 greys: pages hold many pictures, so each is small
+    for mask, colour in ((truth, (255, 59, 48)), (prediction, (0, 213, 230))):
+        if mask is not None:
+            large = np.asarray(mask, bool).repeat(zoom, 0).repeat(zoom, 1)
+            rgb[large & ~ndimage.binary_erosion(large)] = colour
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).convert("P", palette=Image.Palette.ADAPTIVE, colors=24).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def stack(pictures: Sequence[bytes], name: str, labels: Sequence[str] | None = None, start: int = 0) -> widgets.VBox:
+    """A slider over PNG pictures. It works in a static page, where no kernel answers.
+
+    name: what the slider moves along ("slice", "epoch"). labels: a line under each picture.
+    """
+    if not pictures:
+        raise ValueError("a stack needs at least one picture")
+    slider = widgets.IntSlider(value=start, min=0, max=len(pictures) - 1, description=name, continuous_update=True)
+    views = [widgets.Image(value=p, format="png", layout=widgets.Layout(max_width="100%")) for p in pictures]
+    if labels is not None:
+        views = [widgets.VBox([v, widgets.Label(text)]) for v, text in zip(views, labels, strict=True)]
+    shown = widgets.Stack(views, selected_index=start)
+    widgets.jslink((slider, "value"), (shown, "selected_index"))
+    return widgets.VBox([slider, shown])
