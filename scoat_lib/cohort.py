@@ -264,8 +264,8 @@ class Cohort:
         self._cache.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=self._cache))
         try:
-            np.save(temporary / "images.npy", images)
-            np.save(temporary / "masks.npy", masks)
+            np.save(temporary / "images.npy", np.ascontiguousarray(images))
+            np.save(temporary / "masks.npy", np.ascontiguousarray(masks))
             (temporary / "made-by.json").write_text(json.dumps(made_by | {"name": case.name}, indent=1))
             try:
                 temporary.rename(folder)

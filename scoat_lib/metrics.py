@@ -102,7 +102,7 @@ def regions(mask: np.ndarray, connectivity: str = "full") -> tuple[np.ndarray, i
     """Label the connected regions of a 2-D or 3-D boolean array: (labels from 1, how many)."""
     mask = _boolean(mask, "mask")
     labels, n = cc3d.connected_components(
-        np.ascontiguousarray(mask), connectivity=CONNECTIVITY[connectivity][mask.ndim], return_N=True
+        np.require(mask, requirements=["C", "W"]), connectivity=CONNECTIVITY[connectivity][mask.ndim], return_N=True
     )
     return labels, int(n)
 

@@ -218,12 +218,14 @@ def train(
     workers: int = 0,
     progress: bool = True,
     stop_at: float | None = None,
+    at_most: int | None = None,
 ) -> Run:
     """Train a network, or go on with a run that was cut short; the last weights end in folder/weights.safetensors.
 
     cohort: made with `recipe.preprocessing`; its mean and std should be the training patients' (`with_statistics`).
     accelerator, devices: Fabric's; more than one device runs distributed data-parallel processes.
-    workers: DataLoader processes. stop_at: a time.time() after which to stop at the next epoch's end.
+    workers: DataLoader processes. stop_at: a time.time() after which to stop at the next epoch's end; at_most: epochs in this
+        call. The same call again goes on.
     The folder gets recipe.json, checkpoint.ckpt, curve.csv, tensorboard/ (where installed) and the weights.
     Raises LeakageError for a split that leaks, TrainingError if the folder holds another run or the loss is not finite.
     """
@@ -246,11 +248,13 @@ def train(
     model = networks.create(recipe.network, width=recipe.width, **recipe.options)
     model, optimiser = fabric.setup(model, make_optimiser(recipe, model))
     curve = _resume(folder, model, optimiser, fabric)
+    resumed = len(curve)
     dataset = SliceDataset(
         cohort, split.train, recipe.lesion_free, Augmentation().scaled(recipe.augment) if recipe.augment else None, recipe.seed
     )
     while not finished(recipe, curve):
-        if stop_at is not None and time.time() > stop_at:
+        late = stop_at is not None and time.time() > stop_at
+        if late or (at_most is not None and len(curve) - resumed >= at_most):
             return Run(folder, recipe, split, curve, False)
         row = _epoch(recipe, fabric, model, optimiser, dataset, curve, workers, progress)
         if split.validation:

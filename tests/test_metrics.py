@@ -195,3 +195,13 @@ def test_surfaces_of_empty_masks():
     assert surface_dice(nothing, something, (1, 1), 1) == 0
     assert hausdorff95(nothing, nothing, (1, 1)) == 0
     assert hausdorff95(something, nothing, (1, 1)) == math.inf
+
+
+def test_read_only_and_turned_arrays_are_counted(rng):
+    """A memory-mapped mask is read-only, which once stopped the region count."""
+    mask = rng.random((4, 6, 5)) > 0.5
+    expected = count(mask, mask)
+    for other in (np.asfortranarray(mask), mask[::-1][::-1]):
+        frozen = other.copy(order="K")
+        frozen.flags.writeable = False
+        assert count(frozen, frozen) == expected

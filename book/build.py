@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Run the chapters through papermill and build the site, or keep their outputs in the notebooks.
+
+python book/build.py                                   quick scale, phantom cohort → _build/quick
+python book/build.py --scale real --data FOLDER        real scans → _build/real (ignored by git)
+python book/build.py --in-place                        quick scale, outputs kept in book/*.ipynb
+python book/build.py --badges                          the repository's address of _config.yml into the notebooks
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = ROOT / "book"
+BADGE = "colab-badge"  # the tag of the cell that holds the badge
+BOOTSTRAP = "colab-bootstrap"  # and of the cell that installs the package on Colab
+
+
+def chapters() -> list[Path]:
+    """The notebooks of the table of contents, in order."""
+    toc = (ROOT / "_toc.yml").read_text()
+    files = re.findall(r"file: (\S+)", toc)
+    return [path for path in (ROOT / f"{name}.ipynb" for name in files) if path.exists()]
+
+
+def run(notebook: Path, output: Path, parameters: dict, threads: int) -> float:
+    """One notebook through papermill in a process of its own; seconds. RuntimeError with the cell's error if it fails."""
+    began = time.perf_counter()
+    words = [sys.executable, "-m", "papermill", str(notebook), str(output), "--cwd", str(BOOK), "--no-progress-bar"]
+    for key, value in parameters.items():
+        words += ["-p", key, value]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "PYTHONHASHSEED": "0"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"{notebook.name} failed:\n{done.stderr[-3000:]}")
+    return time.perf_counter() - began
+
+
+def run_all(target: Path, parameters: dict, jobs: int, threads: int) -> None:
+    """Every chapter into target, `jobs` at a time, with a line for each."""
+    target.mkdir(parents=True, exist_ok=True)
+    todo = chapters()
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = [(path, pool.submit(run, path, target / path.name, parameters, threads)) for path in todo]
+        for number, (path, future) in enumerate(waiting, 1):
+            print(f"[{number}/{len(todo)}] {path.stem} ", end="", flush=True)
+            print(f"{future.result():.0f} s", flush=True)
+
+
+def clean(path: Path) -> None:
+    """Take out what differs from run to run without meaning anything: times, paths, machine names."""
+    notebook = nbformat.read(path, 4)
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook.metadata.language_info = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:03d}"
+    path.write_text(nbformat.writes(notebook, 4) + "\n")
+
+
+def build_site(executed: Path, output: Path) -> Path:
+    """The site from executed notebooks, warnings as errors; returns its first page."""
+    source = output / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(
+        BOOK, source / "book", ignore=shutil.ignore_patterns("*.ipynb", "*.py", "__pycache__", ".ipynb_checkpoints")
+    )
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, source / name)
+    for path in chapters():
+        shutil.copy(executed / path.name, source / "book" / path.name)
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    words = [str(jupyter_book), "build", str(source), "--path-output", str(output), "-W", "-n", "--keep-going", "-q"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the site has warnings:\n{(done.stdout + done.stderr)[-4000:]}")
+    return output / "_build" / "html" / "index.html"
+
+
+def repository() -> tuple[str, str]:
+    """The repository's address and branch, from the one place where they stand: _config.yml."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
+    return config["url"], config["branch"]
+
+
+def badge(name: str) -> str:
+    """The markdown of a chapter's Colab badge."""
+    url, branch = repository()
+    path = url.removeprefix("https://github.com/")
+    address = f"https://colab.research.google.com/github/{path}/blob/{branch}/book/{name}"
+    return f"[![Open this chapter in Colab](_static/colab.svg)]({address})"
+
+
+def bootstrap() -> str:
+    """The first code cell: on Colab it adds the package and leaves Colab's own torch and numpy alone; elsewhere, nothing."""
+    url, branch = repository()
+    return "\n".join(
+        [
+            "import importlib.util",
+            "import sys",
+            "",
+            'if "google.colab" in sys.modules and importlib.util.find_spec("scoat_lib") is None:',
+            f'    %pip install -q --upgrade-strategy only-if-needed "scoat-lib @ git+{url}@{branch}"',
+        ]
+    )
+
+
+def write_badges() -> None:
+    """Bring the repository's address into every notebook."""
+    for path in chapters():
+        notebook = json.loads(path.read_text())
+        for cell in notebook["cells"]:
+            tags = cell["metadata"].get("tags", [])
+            if BADGE in tags:
+                cell["source"] = badge(path.name)
+            if BOOTSTRAP in tags:
+                cell["source"] = bootstrap()
+        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def main() -> int:
+    """The command line; 0, or 1 and what went wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=("quick", "real", "paper"), default="quick")
+    parser.add_argument("--data", type=Path, help="folder of real scans; needed for real and paper")
+    parser.add_argument("--in-place", action="store_true", help="keep the outputs in book/*.ipynb; build no site")
+    parser.add_argument("--badges", action="store_true", help="only write the Colab badges and bootstrap cells")
+    parser.add_argument("--jobs", type=int, default=2, help="chapters at a time")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads each")
+    arguments = parser.parse_args()
+    if arguments.badges:
+        write_badges()
+        return 0
+    if arguments.scale != "quick" and arguments.data is None:
+        parser.error(f"--scale {arguments.scale} needs --data FOLDER (python data/download.py fetches the public record)")
+    if arguments.data is not None and not arguments.data.is_dir():
+        parser.error(f"{arguments.data}: no such folder")
+    if arguments.in_place and arguments.scale != "quick":
+        parser.error("only quick outputs are kept in the notebooks: no picture of a real scan goes into git")
+    output = ROOT / "_build" / arguments.scale
+    executed = output / "executed"
+    parameters = {"scale": arguments.scale} | ({"data": str(arguments.data.resolve())} if arguments.data else {})
+    try:
+        run_all(executed, parameters, arguments.jobs, arguments.threads)
+        if arguments.in_place:
+            for path in chapters():
+                shutil.copy(executed / path.name, path)
+                clean(path)
+            print("outputs are kept in book/; look at `git diff --stat book` before you commit")
+            return 0
+        print("building the site …", flush=True)
+        page = build_site(executed, output)
+    except RuntimeError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    print(f"open {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

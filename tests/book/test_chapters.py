@@ -1,0 +1,226 @@
+"""The chapters: they run, their stored outputs hold, their exercises can be failed and passed, and a reader finds what is promised."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BOOK = ROOT / "book"
+sys.path.insert(0, str(BOOK))
+import build  # noqa: E402
+
+from scoat_lib import exercises  # noqa: E402
+
+CHAPTERS = build.chapters()
+IDS = [p.stem for p in CHAPTERS]
+NOTEBOOKS = {p.stem: nbformat.read(p, 4) for p in CHAPTERS}
+
+
+def code_cells(notebook, tag=None):
+    cells = [c for c in notebook.cells if c.cell_type == "code"]
+    return [c for c in cells if tag in c.metadata.get("tags", [])] if tag else cells
+
+
+def prose(notebook):
+    return "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+
+
+def has_picture(cell):
+    return any("image/png" in o.get("data", {}) for o in cell.outputs)
+
+
+def test_every_notebook_of_the_folder_is_in_the_table_of_contents():
+    assert {p.name for p in BOOK.glob("*.ipynb")} == {p.name for p in CHAPTERS}
+    toc = (ROOT / "_toc.yml").read_text()
+    for page in BOOK.glob("*.md"):
+        assert f"book/{page.stem}" in toc
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_a_chapter_has_its_parts(name):
+    notebook = NOTEBOOKS[name]
+    assert len(code_cells(notebook, "parameters")) == 1
+    assert 'scale = "quick"' in code_cells(notebook, "parameters")[0].source
+    assert len(code_cells(notebook, build.BOOTSTRAP)) == 1
+    text = prose(notebook)
+    for part in ("After this chapter you can", "Predict first", "## Exercises", "## What to read next", "The paper · section"):
+        assert part in text, f"{name} has no {part!r}"
+    assert text.count("{exercise-start}") >= 2
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_cells_fit_a_page(name):
+    for cell in code_cells(NOTEBOOKS[name]):
+        assert cell.source.count("\n") < 25
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            text = output.get("text", "") or output.get("data", {}).get("text/plain", "")
+            assert text.count("\n") <= 60
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_outputs_name_no_machine(name):
+    pattern = re.compile(r"(?<![\w.])/(?:work|tmp|root|home|var|opt|Users)/[\w./-]+")
+    for cell in code_cells(NOTEBOOKS[name]):
+        for output in cell.outputs:
+            data = output.get("data", {})
+            text = output.get("text", "") + data.get("text/plain", "") + data.get("text/html", "")
+            assert not pattern.search(text), pattern.search(text)
+            assert output.get("name") != "stderr", f"{name} shows a warning: {text[:200]}"
+    assert "papermill" not in NOTEBOOKS[name].metadata
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_every_picture_has_its_own_alternative_text(name):
+    texts = []
+    for cell in code_cells(NOTEBOOKS[name]):
+        if has_picture(cell) or any("widget-view" in k for o in cell.outputs for k in o.get("data", {})):
+            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
+            assert len(alt) > 40, f"{name}: a picture without alternative text: {cell.source[:80]}"
+            texts.append(alt)
+    assert len(set(texts)) == len(texts)
+    for line in re.findall(r"!\[([^\]]*)\]", prose(NOTEBOOKS[name])):
+        assert line
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_badges_and_bootstraps_name_the_one_address(name):
+    notebook = NOTEBOOKS[name]
+    badges = [c for c in notebook.cells if build.BADGE in c.metadata.get("tags", [])]
+    assert [c.source for c in badges] == [build.badge(f"{name}.ipynb")]
+    assert code_cells(notebook, build.BOOTSTRAP)[0].source == build.bootstrap()
+    assert (BOOK / "_static" / "colab.svg").exists()
+
+
+def test_the_package_leaves_colabs_torch_and_numpy_alone():
+    import tomllib
+
+    for need in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]:
+        assert re.fullmatch(r"[\w-]+>=[\d.]+", need), f"{need}: only lower bounds, or Colab's own would be replaced"
+    assert "only-if-needed" in build.bootstrap()
+
+
+# exercises
+
+
+def answers(tag):
+    found = []
+    for name, notebook in NOTEBOOKS.items():
+        for cell in code_cells(notebook, tag):
+            exercise = re.search(r'check\("(\w+)"', cell.source).group(1)
+            found.append(pytest.param(notebook, cell, exercise, id=f"{name}:{exercise}"))
+    return found
+
+
+def answer_of(notebook, cell, exercise):
+    """Run the chapter's imports and the cell's definitions, not its check; return the function."""
+    space: dict = {}
+    for other in code_cells(notebook):
+        for node in ast.parse(re.sub(r"^\s*%.*$", "    pass", other.source, flags=re.M)).body:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                exec(compile(ast.Module([node], []), "imports", "exec"), space)
+    body = [n for n in ast.parse(cell.source).body if not isinstance(n, ast.Expr)]
+    exec(compile(ast.Module(body, []), "cell", "exec"), space)
+    return space[exercise]
+
+
+@pytest.mark.parametrize(("notebook", "cell", "exercise"), answers("exercise"))
+def test_stubs_fail(notebook, cell, exercise):
+    with pytest.raises((exercises.Wrong, TypeError, ValueError)):
+        exercises.verify(exercise, answer_of(notebook, cell, exercise))
+    assert "not yet" in cell.outputs[0].text
+
+
+@pytest.mark.parametrize(("notebook", "cell", "exercise"), answers("solution"))
+def test_solutions_pass(notebook, cell, exercise):
+    exercises.verify(exercise, answer_of(notebook, cell, exercise))
+    assert cell.outputs[0].text.strip() == "passed"
+
+
+def test_every_hidden_test_belongs_to_one_exercise():
+    used = [p.values[2] for p in answers("exercise")]
+    assert sorted(used) == sorted(exercises.names())
+    assert [p.values[2] for p in answers("solution")] == used
+
+
+def test_solutions_fold_and_belong_to_exercises():
+    for name, notebook in NOTEBOOKS.items():
+        text = prose(notebook)
+        labels = re.findall(r":label: (\S+)", text)
+        assert re.findall(r"\{solution-start\} (\S+)", text) == labels, name
+        assert text.count(":class: dropdown") == len(labels)
+
+
+# references and the map
+
+
+def test_cited_works_exist():
+    keys = set(re.findall(r"^@\w+\{(\w+),", (BOOK / "references.bib").read_text(), flags=re.M))
+    pages = [prose(n) for n in NOTEBOOKS.values()] + [p.read_text() for p in BOOK.glob("*.md")]
+    cited = {k.strip() for page in pages for group in re.findall(r"\{cite(?::t)?\}`([^`]+)`", page) for k in group.split(",")}
+    assert cited <= keys, cited - keys
+    assert keys <= cited, f"never cited: {keys - cited}"
+
+
+def test_the_map_points_at_tests_that_exist():
+    text = (BOOK / "map.md").read_text()
+    for name in re.findall(r"`(test_\w+\.py)", text):
+        assert (ROOT / "tests" / name).exists(), name
+    source = "\n".join(p.read_text() for p in (ROOT / "tests").glob("test_*.py"))
+    for name in re.findall(r"::(test_\w+)`", text):
+        assert f"def {name}(" in source, name
+
+
+def test_the_register_names_options_that_exist():
+    from scoat_lib.networks.scoatnet import SCOATNet
+    from scoat_lib.training import Recipe
+
+    known = set(SCOATNet.options) | set(Recipe().to_dict()) | {"pixels", "over", "smooth", "va_factor", "connectivity", "per"}
+    known |= {"found", "empty", "threshold"}
+    for row in (BOOK / "ambiguities.md").read_text().splitlines():
+        cells = row.split(" | ")
+        if len(cells) == 4 and not cells[0].startswith(("| question", "| ---")):
+            for option in re.findall(r"`([\w-]+)`", cells[2]):
+                assert option in known, option
+
+
+# they run
+
+
+def test_papermill_runs_every_chapter_and_their_site_builds_without_a_warning(tmp_path):
+    build.run_all(tmp_path / "executed", {"scale": "quick"}, jobs=2, threads=1)
+    page = build.build_site(tmp_path / "executed", tmp_path / "site")
+    assert page.exists()
+    html = (page.parent / "book" / "01-lungs-in-ct.html").read_text()
+    assert "application/vnd.jupyter.widget-state+json" in html
+    assert "Figure size" not in html
+
+
+def test_stored_outputs_hold(tmp_path):
+    """pytest --nbval: text strictly, pictures and what training makes (tag nbval-ignore-output) by running only."""
+    halves = [CHAPTERS[0::2], CHAPTERS[1::2]]
+    words = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "--override-ini", "addopts="]
+    environment = {**__import__("os").environ, "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(
+            [*words, *map(str, half)], cwd=BOOK, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
+        for half in halves
+    ]
+    for process in running:
+        output, _ = process.communicate(timeout=1500)
+        assert process.returncode == 0, output[-4000:]
+
+
+def test_bad_calls_of_the_builder_are_refused(tmp_path):
+    def call(*words):
+        return subprocess.run([sys.executable, str(BOOK / "build.py"), *words], capture_output=True, text=True)
+
+    assert "needs --data" in call("--scale", "real").stderr
+    assert "no such folder" in call("--scale", "real", "--data", str(tmp_path / "x")).stderr
+    assert "no picture of a real scan" in call("--scale", "real", "--data", str(tmp_path), "--in-place").stderr
