@@ -1,4 +1,4 @@
-"""The chapters: they run, their stored outputs hold, their exercises can be failed and passed, and a reader finds what is promised."""
+"""The chapters: they run, their outputs hold, their exercises can be failed and passed, a reader finds what is promised."""
 
 import ast
 import re
