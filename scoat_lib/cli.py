@@ -42,6 +42,17 @@ def _threads(number: int) -> None:
         torch.set_num_threads(number)
 
 
+def _device(wanted: str) -> str:
+    """ "cpu" or "cuda"; auto takes a GPU where there is one."""
+    import torch
+
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise typer.BadParameter(f"{wanted!r} is none of auto, cpu, cuda", param_hint="--device")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise typer.BadParameter("torch sees no CUDA device here; use --device cpu", param_hint="--device")
+    return "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"
+
+
 def _options(pairs: list[str]) -> dict:
     """["up=bilinear", "reduction=8"] → {"up": "bilinear", "reduction": 8}."""
     options = {}
@@ -118,6 +129,7 @@ def train(
     from scoat_lib.training import train as train_run
 
     _threads(threads)
+    where = _device(device)
     recipe = Recipe(
         network=network,
         options=_options(option or []),
@@ -148,7 +160,7 @@ def train(
         cohort,
         split,
         folder,
-        accelerator=device,
+        accelerator=where,
         devices=devices,
         workers=workers,
         progress=not json_ and sys.stderr.isatty(),
@@ -224,13 +236,12 @@ def segment(
 
     Research and teaching only: no medical device, no diagnosis.
     """
-    import torch
-
     from scoat_lib import inference
     from scoat_lib.scan import Scan, ScanError, check_hounsfield, check_writable
     from scoat_lib.weights import load
 
     _threads(threads)
+    where = _device(device)
     if not 0 < threshold < 1:
         raise typer.BadParameter(f"{threshold} does not lie between 0 and 1", param_hint="--threshold")
     targets = [output] + ([probability] if probability else [])
@@ -241,7 +252,6 @@ def segment(
     volume = Scan.load(scan)
     check_hounsfield(volume)
     segmenter = load(weights)
-    where = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
     choice = int(branches) if branches.isdigit() else branches
     began = time.perf_counter()
     p = inference.probabilities(segmenter, volume, batch, where, choice)

@@ -21,7 +21,7 @@ from scoat_lib.scan import Scan
 
 FIELD_OF_VIEW = 358.4  # mm, in-plane
 HEIGHT = 300.0  # mm, from below the diaphragm to above the apices
-VERSION = 1  # raised when the same seed gives another scan
+VERSION = 2  # raised when the same seed gives another scan
 
 # HU: (value drawn around, accepted range of the tissue's median). Ranges: Bushberg et al., The Essential Physics of Medical
 # Imaging, 3rd ed. 2012 (fat, muscle, blood, liver, bone); Kauczor et al. 2000, normal lung at full inspiration;
@@ -68,7 +68,7 @@ class Scanner:
     gain: float = 1.0
 
 
-SCANNERS = {"a": Scanner(noise=28, sharp=0.8, blur=0.9), "b": Scanner(noise=16, sharp=0.2, blur=1.6, offset=8, gain=0.985)}
+SCANNERS = {"a": Scanner(noise=13, sharp=0.6, blur=0.9), "b": Scanner(noise=7, sharp=0.2, blur=1.6, offset=8, gain=0.985)}
 
 
 @dataclass(frozen=True)

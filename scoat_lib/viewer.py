@@ -34,7 +34,8 @@ def stack(pictures: Sequence[bytes], name: str, labels: Sequence[str] | None = N
     slider = widgets.IntSlider(value=start, min=0, max=len(pictures) - 1, description=name, continuous_update=True)
     views = [widgets.Image(value=p, format="png", layout=widgets.Layout(max_width="100%")) for p in pictures]
     if labels is not None:
-        views = [widgets.VBox([v, widgets.Label(text)]) for v, text in zip(views, labels, strict=True)]
+        # a Label would be typeset, by a MathJax older than the page's
+        views = [widgets.VBox([v, widgets.HTML(text)]) for v, text in zip(views, labels, strict=True)]
     shown = widgets.Stack(views, selected_index=start)
     widgets.jslink((slider, "value"), (shown, "selected_index"))
     return widgets.VBox([slider, shown])

@@ -35,13 +35,19 @@ class Segmenter:
 def save(path, model: torch.nn.Module, preprocessing: Preprocessing, recipe: dict | None = None, **card) -> Path:
     """Write a network's weights, what `create` needs to build it, and its preprocessing: one file, whole or not at all.
 
-    recipe: must hold "network", "width" and "options". card: any JSON values (data, folds, scores, licence).
+    model: from `networks.create`. recipe: what else is known of its training, kept beside; card: any further JSON values
+    (data, folds, scores, licence). Raises WeightsError for a model that `create` did not make, or a recipe of another one.
     """
     path = Path(path)
-    recipe = recipe or {}
-    missing = [key for key in ("network", "width", "options") if key not in recipe]
-    if missing:
-        raise WeightsError(f"{path}: cannot be saved without the recipe's {', '.join(missing)}")
+    made_by = getattr(model, "made_by", None)
+    if made_by is None:
+        raise WeightsError(
+            f"{path}: cannot be saved, the model was not made by networks.create, so nobody could build it again"
+        )
+    differing = [k for k in made_by if k in (recipe or {}) and recipe[k] != made_by[k]]
+    if differing:
+        raise WeightsError(f"{path}: the recipe's {', '.join(differing)} differ from the model's")
+    recipe = (recipe or {}) | made_by
     header = {"format": FORMAT, "recipe": recipe, "preprocessing": preprocessing.to_dict(), "card": card}
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     with whole_file(path, ".safetensors") as temporary:

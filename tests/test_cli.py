@@ -110,6 +110,7 @@ def test_a_mask_never_replaces_its_scan(data_folder, tmp_path):
 
 def test_misspelt_commands_are_exit_code_2(tmp_path):
     scoat("train", "--epoch", "3", code=2)
+    scoat("train", "--device", "tpu", code=2)
     scoat("segment", tmp_path / "a.nii", "-o", tmp_path / "b.nii", "--threshold", "2", code=2)
 
 

@@ -34,6 +34,13 @@ def test_round_trip(tmp_path, options):
     assert not again.model.training
 
 
+def test_three_arguments_are_enough(tmp_path):
+    model = create("unetpp", width=4, block="vgg", in_channels=2).eval()
+    again = weights.load(weights.save(tmp_path / "w.safetensors", model, Preprocessing()))
+    x = torch.randn(1, 2, 32, 32)
+    assert torch.equal(again.model(x), model(x))
+
+
 def test_bad_files_are_refused(tmp_path):
     with pytest.raises(WeightsError, match="no such file"):
         weights.load(tmp_path / "absent.safetensors")
@@ -43,12 +50,13 @@ def test_bad_files_are_refused(tmp_path):
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(WeightsError, match="not written by scoat"):
         weights.load(tmp_path / "other.safetensors")
-    with pytest.raises(WeightsError, match="width"):
-        weights.save(
-            tmp_path / "x.safetensors", create("unetpp", width=4), Preprocessing(), {"network": "unetpp", "options": {}}
-        )
+    with pytest.raises(WeightsError, match="not made by"):
+        weights.save(tmp_path / "x.safetensors", torch.nn.Conv2d(1, 1, 1), Preprocessing())
     model = create("unetpp", width=4)
-    path = weights.save(tmp_path / "y.safetensors", model, Preprocessing(), {"network": "unetpp", "width": 5, "options": {}})
+    with pytest.raises(WeightsError, match="width differ"):
+        weights.save(tmp_path / "y.safetensors", model, Preprocessing(), {"network": "unetpp", "width": 5, "options": {}})
+    model.made_by["width"] = 5
+    path = weights.save(tmp_path / "y.safetensors", model, Preprocessing())
     with pytest.raises(WeightsError, match="width 5"):
         weights.load(path)
     whole = path.read_bytes()
@@ -111,3 +119,21 @@ def test_threshold_is_exclusive_and_checked():
     assert inference.threshold_mask(p, 0.4).voxels.sum() == 27
     with pytest.raises(ValueError, match="between 0 and 1"):
         inference.threshold_mask(p, 1.0)
+
+
+def test_the_model_card_quotes_the_results():
+    from pathlib import Path
+
+    from scoat_lib import report
+
+    root = Path(__file__).parents[1]
+    text = (root / "scoat_lib" / "shipped" / "README.md").read_text()
+    ours = [r for r in report.load(root / "results") if r["recipe"]["network"] == "scoatnet"]
+    row = report.summary(ours).loc["scoatnet"]
+    for column in ("DSC, ≥ 1000 voxels", "DSC, all", "DSC, pooled"):
+        assert f"| {row[column]:.1f} |" in text, column
+    shipped = weights.load()
+    assert f"{shipped.card['data'][:16]}" in text
+    assert not shipped.card["split"]["test"]
+    assert len(shipped.card["split"]["train"]) == 15
+    assert all(r["data"]["fingerprint"] == shipped.card["data"] for r in ours)

@@ -25,7 +25,7 @@ def create(name: str, in_channels: int = 1, width: int = 64, **options) -> nn.Mo
     name: one of `names()`. width: channels at full resolution (64 is the published network; 4 the narrowest tested).
     options: the readings of the paper by name, listed in the network class's docstring.
     The result maps (N, in_channels, H, W) to logits (N, 1, H, W), for any H, W from 32 and any N; in training mode a
-    deeply supervised network returns the list of its four branches.
+    deeply supervised network returns the list of its four branches. `made_by` on it holds the call, for `weights.save`.
     Raises ValueError for an unknown name, option or value, and lists the known ones.
     """
     if name not in _NETWORKS:
@@ -42,7 +42,9 @@ def create(name: str, in_channels: int = 1, width: int = 64, **options) -> nn.Mo
                 raise ValueError(f"option {key} of {name} is {value!r}; it must be an integer from 1")
         elif value not in allowed:
             raise ValueError(f"option {key} of {name} is {value!r}; known: {', '.join(map(repr, allowed))}")
-    return network(in_channels, width, **options).to(memory_format=torch.channels_last)
+    model = network(in_channels, width, **options).to(memory_format=torch.channels_last)
+    model.made_by = {"network": name, "in_channels": in_channels, "width": width, "options": options}
+    return model
 
 
 def parameters(model: nn.Module) -> int:

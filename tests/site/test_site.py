@@ -6,6 +6,7 @@ widget manager); without them the tests are skipped and say so. Pictures of ever
 
 import functools
 import http.server
+import re
 import shutil
 import subprocess
 import sys
@@ -20,13 +21,24 @@ import build  # noqa: E402
 
 CHROMIUM, DRIVER, NPM = (shutil.which(n) for n in ("chromium", "chromedriver", "npm"))
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER and NPM), reason="needs chromium, chromedriver and npm on the PATH")
-PACKAGES = ("mathjax@3.2.2", "requirejs@2.3.8", "@jupyter-widgets/html-manager@1.0.15")
+PACKAGES = ("mathjax@3.2.2", "requirejs@2.3.8", "@jupyter-widgets/html-manager@1.0.6")
 CDN = {  # what the pages ask for → where it lies in the npm packages
     "https://cdn.jsdelivr.net/npm/mathjax@3/es5/": "/_local/mathjax/es5/",
     "https://cdnjs.cloudflare.com/ajax/libs/require.js/2.3.4/require.min.js": "/_local/requirejs/require.js",
-    "https://cdn.jsdelivr.net/npm/@jupyter-widgets/html-manager@^1.0.1/dist/": "/_local/@jupyter-widgets/html-manager/dist/",
+    "https://cdn.jsdelivr.net/npm/@jupyter-widgets/html-manager@1.0.6/dist/": "/_local/@jupyter-widgets/html-manager/dist/",
 }
-KNOWN = ("THEBE_JS_URL", "fa-solid-900", "fa-regular-400", "fa-brands-400", ".woff", ".ttf", "favicon.ico", "fontawesome")
+# the theme itself: a constant declared twice, its mode before the first choice, icon fonts asked for below the page
+KNOWN = (
+    "THEBE_JS_URL",
+    "Got invalid theme mode",
+    "fa-solid-900",
+    "fa-regular-400",
+    "fa-brands-400",
+    ".woff",
+    ".ttf",
+    "favicon.ico",
+    "fontawesome",
+)
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -60,6 +72,7 @@ def site(tmp_path_factory):
         text = path.read_text()
         for address, local in CDN.items():
             text = text.replace(address, local)
+        text = re.sub(r' integrity="sha256-[^"]+"', "", text)  # of the CDN's minified file
         path.write_text(text)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=html))
     threading.Thread(target=server.serve_forever, daemon=True).start()
