@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 from collections.abc import Sequence
 
@@ -27,15 +29,18 @@ def picture(image: np.ndarray, truth=None, prediction=None, zoom: int = 2) -> by
 def stack(pictures: Sequence[bytes], name: str, labels: Sequence[str] | None = None, start: int = 0) -> widgets.VBox:
     """A slider over PNG pictures. It works in a static page, where no kernel answers.
 
-    name: what the slider moves along ("slice", "epoch"). labels: a line under each picture.
+    name: what the slider moves along ("slice", "epoch"). labels: a line under each picture, and its alternative text.
     """
     if not pictures:
         raise ValueError("a stack needs at least one picture")
+    texts = list(labels) if labels is not None else [f"{name} {k + 1} of {len(pictures)}" for k in range(len(pictures))]
     slider = widgets.IntSlider(value=start, min=0, max=len(pictures) - 1, description=name, continuous_update=True)
-    views = [widgets.Image(value=p, format="png", layout=widgets.Layout(max_width="100%")) for p in pictures]
-    if labels is not None:
-        # a Label would be typeset, by a MathJax older than the page's
-        views = [widgets.VBox([v, widgets.HTML(text)]) for v, text in zip(views, labels, strict=True)]
+    views = []
+    for png, text in zip(pictures, texts, strict=True):
+        # as HTML: an Image widget has no alternative text, and a Label would be typeset
+        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        words = html.escape(text)
+        views.append(widgets.HTML(f'<figure><img alt="{words}" src="{source}"><figcaption>{words}</figcaption></figure>'))
     shown = widgets.Stack(views, selected_index=start)
     widgets.jslink((slider, "value"), (shown, "selected_index"))
     return widgets.VBox([slider, shown])

@@ -140,7 +140,7 @@ def test_a_slider_moves_its_picture_without_a_kernel(site, browser, name):
     from selenium.webdriver.support.ui import WebDriverWait
 
     look(browser, f"{site}/book/{name}.html", 1280, name)
-    shown = "return [...document.querySelectorAll('.widget-image')].filter(i => i.offsetParent !== null).map(i => i.src)[0]"
+    shown = "return [...document.querySelectorAll('.widget-html img')].filter(i => i.offsetParent !== null).map(i => i.src)[0]"
     WebDriverWait(browser, 30).until(lambda b: b.execute_script(shown))
     before = browser.execute_script(shown)
     handle = browser.find_element(By.CSS_SELECTOR, ".noUi-handle")

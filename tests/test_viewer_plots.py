@@ -1,0 +1,59 @@
+"""viewer.py and plots.py: pictures that show what they say, sliders that carry everything they need."""
+
+import io
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from scoat_lib import plots, viewer
+
+
+def pixels(png):
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def test_a_picture_shows_grey_and_outlines():
+    image, truth = np.zeros((20, 30)), np.zeros((20, 30), bool)
+    image[:, 15:] = 1
+    truth[5:10, 5:10] = True
+    shown = pixels(viewer.picture(image, truth, np.roll(truth, 12, axis=1)))
+    assert shown.shape == (40, 60, 3)
+    assert (abs(shown[0, 0]) < 30).all()
+    assert (shown[0, -1] > 225).all()
+    assert abs(shown[10, 10] - [255, 59, 48]).max() < 40
+    assert abs(shown[10, 34] - [0, 213, 230]).max() < 40
+    assert (shown[15, 15] < 30).all()  # an outline, not a filled region
+
+
+def test_a_stack_links_its_slider_in_the_browser():
+    pictures = [viewer.picture(np.full((8, 8), v)) for v in (0.0, 0.5, 1.0)]
+    box = viewer.stack(pictures, "slice", ["dark", "grey <b>", "light"], start=1)
+    slider, shown = box.children
+    assert (slider.min, slider.max, slider.value) == (0, 2, 1)
+    assert shown.selected_index == 1
+    assert 'alt="grey &lt;b&gt;"' in shown.children[1].value
+    assert all("data:image/png;base64," in c.value for c in shown.children)
+    with pytest.raises(ValueError, match="at least one"):
+        viewer.stack([], "slice")
+    with pytest.raises(ValueError, match="zip"):
+        viewer.stack(pictures, "slice", ["one label"])
+
+
+def test_figures_have_a_panel_for_each():
+    images = [np.random.default_rng(0).random((16, 16))] * 5
+    masks = [i > 0.9 for i in images]
+    fig = plots.slices(images, masks, None, list("abcde"), columns=3)
+    assert [a.get_title() for a in fig.axes][:5] == list("abcde")
+    assert len(fig.axes) == 6
+    fig = plots.maps({"one": images[0], "two": images[1]})
+    assert [a.get_title() for a in fig.axes if a.get_title()] == ["one", "two"]
+    _, ax = plt.subplots()
+    plots.curve(ax, [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}], "loss", "run")
+    assert ax.lines[0].get_ydata().tolist() == [2.0, 1.0]
+    plt.close("all")
