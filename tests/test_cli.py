@@ -109,9 +109,11 @@ def test_a_mask_never_replaces_its_scan(data_folder, tmp_path):
 
 
 def test_misspelt_commands_are_exit_code_2(tmp_path):
-    scoat("train", "--epoch", "3", code=2)
-    scoat("train", "--device", "tpu", code=2)
-    scoat("segment", tmp_path / "a.nii", "-o", tmp_path / "b.nii", "--threshold", "2", code=2)
+    assert "--epoch" in scoat("train", "--epoch", "3", code=2).stderr
+    assert "tpu" in scoat("train", "--device", "tpu", code=2).stderr
+    assert (
+        "between 0 and 1" in scoat("segment", tmp_path / "a.nii", "-o", tmp_path / "b.nii", "--threshold", "2", code=2).stderr
+    )
 
 
 def test_bad_values_are_exit_code_3(data_folder, tmp_path):

@@ -15,7 +15,7 @@ def meta(name, **options):
         return create(name, **options)
 
 
-def same(ours, reference):
+def check_same(ours, reference):
     """Equal to float32's rounding on the scale of the logits, which are large in a network that was never trained."""
     assert (ours - reference).abs().max() < 1e-4 * max(1.0, reference.abs().max().item())
 
@@ -187,7 +187,7 @@ def test_compiles_as_one_graph(name):
     x = torch.randn(1, 1, 32, 48)
     with torch.no_grad():
         compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-        same(compiled(x), model(x))
+        check_same(compiled(x), model(x))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -199,7 +199,7 @@ def test_exports_to_onnx(name, tmp_path):
     torch.onnx.export(model, (x,), path, input_names=["slice"], output_names=["logits"], dynamo=True, verbose=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"slice": x.numpy()})
-    same(torch.from_numpy(logits), model(x).detach())
+    check_same(torch.from_numpy(logits), model(x).detach())
 
 
 @pytest.mark.long
@@ -210,7 +210,7 @@ def test_compiles_with_inductor_and_dynamic_shapes(name):
         compiled = torch.compile(model, dynamic=True)
         for shape in ((1, 1, 32, 48), (2, 1, 64, 64), (3, 1, 80, 96)):
             x = torch.randn(shape)
-            same(compiled(x), model(x))
+            check_same(compiled(x), model(x))
 
 
 @pytest.mark.parametrize("name", NAMES)

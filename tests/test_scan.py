@@ -73,7 +73,7 @@ def test_window_maps_and_clips():
         window([0], 5, 5)
 
 
-def refuse(path, *words, **options):
+def check_refused(path, *words, **options):
     with pytest.raises(ScanError) as caught:
         Scan.load(path, **options)
     assert path.name in str(caught.value)
@@ -82,25 +82,25 @@ def refuse(path, *words, **options):
 
 
 def test_refuses_what_is_no_nifti(tmp_path, volume):
-    refuse(tmp_path / "absent.nii", "does not exist")
+    check_refused(tmp_path / "absent.nii", "does not exist")
     (tmp_path / "empty.nii").touch()
-    refuse(tmp_path / "empty.nii", "empty")
+    check_refused(tmp_path / "empty.nii", "empty")
     (tmp_path / "text.nii").write_text("hello " * 100)
-    refuse(tmp_path / "text.nii", "NIfTI")
+    check_refused(tmp_path / "text.nii", "NIfTI")
     (tmp_path / "text.nii.gz").write_bytes(gzip.compress(b"hello " * 100))
-    refuse(tmp_path / "text.nii.gz", "NIfTI")
+    check_refused(tmp_path / "text.nii.gz", "NIfTI")
     (tmp_path / "notes.txt").write_text("hello")
-    refuse(tmp_path / "notes.txt", "expected .nii")
+    check_refused(tmp_path / "notes.txt", "expected .nii")
 
 
 def test_refuses_dicom_and_names_dcm2niix(tmp_path):
     folder = tmp_path / "series"
     folder.mkdir()
     (folder / "IM0001").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 20)
-    refuse(folder / "IM0001", "DICOM", "dcm2niix")
-    refuse(folder, "DICOM", "dcm2niix")
+    check_refused(folder / "IM0001", "DICOM", "dcm2niix")
+    check_refused(folder, "DICOM", "dcm2niix")
     (tmp_path / "other").mkdir()
-    refuse(tmp_path / "other", "folder")
+    check_refused(tmp_path / "other", "folder")
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.9, 0.999])
@@ -109,20 +109,20 @@ def test_refuses_a_cut_off_file(tmp_path, rng, keep, suffix):
     whole = write(tmp_path / f"whole{suffix}", rng.integers(-1000, 400, (20, 20, 20)).astype(np.int16)).read_bytes()
     cut = tmp_path / f"cut{suffix}"
     cut.write_bytes(whole[: int(keep * len(whole)) - 1])
-    refuse(cut)
+    check_refused(cut)
 
 
 def test_refuses_other_shapes(tmp_path):
-    refuse(write(tmp_path / "flat.nii", np.zeros((4, 4), np.int16)), "three axes")
-    refuse(write(tmp_path / "series.nii", np.zeros((4, 4, 4, 2), np.int16)), "three axes")
+    check_refused(write(tmp_path / "flat.nii", np.zeros((4, 4), np.int16)), "three axes")
+    check_refused(write(tmp_path / "series.nii", np.zeros((4, 4, 4, 2), np.int16)), "three axes")
     assert Scan.load(write(tmp_path / "one.nii", np.zeros((4, 5, 6, 1), np.int16))).voxels.shape == (4, 5, 6)
 
 
 def test_refuses_values_that_are_no_hu(tmp_path, volume):
     array = volume.astype(np.float32)
     array[0, 0, 0], array[1, 1, 1] = np.nan, np.inf
-    refuse(write(tmp_path / "nan.nii", array), "2 voxels", "NaN")
-    refuse(write(tmp_path / "complex.nii", np.zeros((3, 3, 3), np.complex64)), "complex")
+    check_refused(write(tmp_path / "nan.nii", array), "2 voxels", "NaN")
+    check_refused(write(tmp_path / "complex.nii", np.zeros((3, 3, 3), np.complex64)), "complex")
     with pytest.raises(ScanError, match="Hounsfield"):
         check_hounsfield(Scan(np.arange(27).reshape(3, 3, 3), AFFINE))
 
@@ -150,9 +150,9 @@ def test_slightly_oblique_scans_pass(volume):
 def test_refuses_masks_that_are_not_binary(tmp_path):
     labels = np.zeros((4, 4, 4), np.uint8)
     labels[0] = 3
-    refuse(write(tmp_path / "labels.nii", labels), "0 and 1", "3", mask=True)
+    check_refused(write(tmp_path / "labels.nii", labels), "0 and 1", "3", mask=True)
     labels[0] = 255
-    refuse(write(tmp_path / "bytes.nii", labels), "divide by 255", mask=True)
+    check_refused(write(tmp_path / "bytes.nii", labels), "divide by 255", mask=True)
 
 
 def test_refuses_another_scans_mask(tmp_path, volume):
