@@ -52,7 +52,7 @@ def summary(results: list[dict], by: str = "network", least: int = LEAST) -> pd.
             "DSC, pooled": 200 * total.tp / (2 * total.tp + total.fp + total.fn),
             "folds": ", ".join(map(str, sorted(group.fold.unique()))),
         } | {m: 100 * large[m].mean() for m in metrics.METRICS[1:]}
-    return pd.DataFrame(rows).T.rename_axis(by)
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
 
 
 def paired(
