@@ -120,13 +120,13 @@ def all_pairs(region: np.ndarray) -> tuple[int, ...]:
 
 
 def bench_centre(rounds: int) -> list[dict]:
-    """A disc of 10 000 pixels and a large lesion of a phantom."""
-    r, c = np.mgrid[:120, :120]
+    """A disc of 20 000 pixels and a large lesion of a phantom."""
+    r, c = np.mgrid[:180, :180]
     lesion = phantom.patient(3, (128, 128, 32), volume=400).lesions.axial() > 0
     labels, n = metrics.regions(lesion)
     largest = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:]) if n else lesion
     rows = []
-    for name, region in (("disc", (r - 60) ** 2 + (c - 60) ** 2 < 57**2), ("3-D lesion of a phantom", largest)):
+    for name, region in (("disc", (r - 90) ** 2 + (c - 90) ** 2 < 80**2), ("3-D lesion of a phantom", largest)):
         assert metrics.region_centre(region) == all_pairs(region)
         seconds = turns(
             {"ours": lambda x=region: metrics.region_centre(x), "all pairs": lambda x=region: all_pairs(x)}, min(rounds, 3)
