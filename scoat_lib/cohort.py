@@ -336,7 +336,7 @@ def check_leakage(split: Split, cohort: Cohort | None = None) -> None:
     owner: dict[str, tuple[str, str]] = {}
     for part, names in parts.items():
         for name in names:
-            keys = [name] + ([cohort.cases[name].fingerprint] if cohort is not None else [])
+            keys = [name.split("#")[0]] + ([cohort.cases[name].fingerprint] if cohort is not None else [])
             for key in keys:  # NAME#k is part of NAME
                 other_part, other_name = owner.setdefault(key, (part, name))
                 if other_part != part:

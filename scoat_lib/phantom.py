@@ -23,9 +23,9 @@ FIELD_OF_VIEW = 358.4  # mm, in-plane
 HEIGHT = 300.0  # mm, from below the diaphragm to above the apices
 VERSION = 2  # raised when the same seed gives another scan
 
-# HU: (value drawn around, accepted range of the tissue's median). Ranges: Bushberg et al., The Essential Physics of Medical
-# Imaging, 3rd ed. 2012 (fat, muscle, blood, liver, bone); Kauczor et al. 2000, normal lung at full inspiration;
-# Hansell et al. 2008, Fleischner glossary: ground glass does not hide vessels, consolidation does (no HU are given there).
+# HU: (value drawn around, accepted range of the tissue's median). Air, fat, muscle, blood, liver, bone: Bushberg et al.,
+# The Essential Physics of Medical Imaging, 3rd ed. 2012. Lung, emphysema and lesions are our choice; Hansell et al. 2008 (the
+# Fleischner glossary) says what ground glass and consolidation are, without numbers.
 TISSUES = {
     "air": (-1000, (-1024, -950)),
     "lung": (-860, (-910, -780)),

@@ -148,6 +148,8 @@ def test_dealing_by_slice_leaks_and_is_caught(cohort):
     split = Split(tuple(n for n in dealt.names if not n.endswith("#0")), (), tuple(n for n in dealt.names if n.endswith("#0")))
     with pytest.raises(LeakageError):
         check_leakage(split, dealt)
+    with pytest.raises(LeakageError):
+        check_leakage(split)  # by the names alone
 
 
 def test_folds_are_kept_in_a_file(cohort, tmp_path):

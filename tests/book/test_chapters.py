@@ -189,6 +189,28 @@ def test_the_register_names_options_that_exist():
                 assert option in known, option
 
 
+def test_the_register_counts_are_the_packages():
+    import torch
+
+    from scoat_lib.networks import create, parameters
+
+    def millions(name, **options):
+        with torch.device("meta"):
+            return parameters(create(name, **options)) / 1e6
+
+    text = (BOOK / "ambiguities.md").read_text()
+    base = millions("scoatnet")
+    up = [millions("scoatnet", up=u) for u in ("bilinear-1x1", "bilinear-1x1-bare", "bilinear")]
+    assert ", ".join(f"{v:.2f} M" for v in up) in text
+    assert f"{base:.2f} M, {millions('scoatnet', extraction='1x1'):.2f} M" in text
+    blocks = [millions("unetpp"), millions("unetpp", shortcut_norm=False), millions("unetpp", block="vgg")]
+    assert ", ".join(f"{v:.2f} M" for v in blocks) in text
+    assert f"{millions('scoatnet', bias=True) - base:.3f} M more" in text
+    for inner in ("1", "w/8", "2w"):
+        assert abs(millions("scoatnet", attention_channels=inner) / base - 1) < 0.03
+    assert round(1e6 * (base - millions("scoatnet", heads="shared"))) == 195
+
+
 # they run
 
 
