@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -21,9 +23,12 @@ class BatchNorm(nn.BatchNorm2d):
         return super().forward(x)
 
 
-def conv_bn(c_in: int, c_out: int, kernel: int, bias: bool = False) -> list[nn.Module]:
-    """A convolution that keeps H × W, and its batch normalisation (which makes a bias redundant)."""
-    return [nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=bias), BatchNorm(c_out)]
+def conv_bn(
+    c_in: int, c_out: int, kernel: int, bias: bool = False, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> list[nn.Module]:
+    """A convolution that keeps H × W (divided by stride, rounded up), and its batch norm (which makes a bias redundant)."""
+    padding = dilation * (kernel // 2)
+    return [nn.Conv2d(c_in, c_out, kernel, stride, padding, dilation, groups, bias=bias), BatchNorm(c_out)]
 
 
 def h_r(c_in: int, c_out: int, kernel: int = 1, bias: bool = False) -> nn.Sequential:
@@ -91,6 +96,16 @@ def pad_to_multiple(x: torch.Tensor, multiple: int = 16, least: int = 32) -> tor
     return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
 
 
+def resize(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Bilinear interpolation of (N, C, h, w) to the H × W of another map."""
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def round_up(channels: float, multiple: int = 1) -> int:
+    """The next multiple from a number of channels up, at least one: what a narrow network's groups need."""
+    return max(1, math.ceil(channels / multiple)) * multiple
+
+
 def crop_like(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Take back what `pad_to_multiple` added: the upper left height × width of each map."""
     return x[..., :height, :width]
@@ -106,7 +121,7 @@ def level_widths(width: int) -> tuple[int, ...]:
 def initialise(module: nn.Module) -> nn.Module:
     """He initialisation of every convolution, ones and zeros for every batch norm; in place, returns the module."""
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

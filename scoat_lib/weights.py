@@ -72,7 +72,9 @@ def load(path_or_name=None) -> Segmenter:
         if header["format"] != FORMAT:
             raise WeightsError(f"{path}: has format {header['format']}; this version reads {FORMAT}")
         recipe = header["recipe"]
-        model = create(recipe["network"], recipe.get("in_channels", 1), recipe["width"], **recipe["options"])
+        # where training started does not matter any more, and must not be downloaded again
+        options = {name: value for name, value in recipe["options"].items() if name != "encoder_weights"}
+        model = create(recipe["network"], recipe.get("in_channels", 1), recipe["width"], **options)
         preprocessing = Preprocessing.from_dict(header["preprocessing"])
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise WeightsError(f"{path}: was not written by scoat (its header lacks {error})") from error

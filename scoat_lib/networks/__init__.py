@@ -8,10 +8,33 @@ import torch
 from torch import nn
 
 from scoat_lib.attention import AttentionNode
+from scoat_lib.networks.attention_unet import AttentionUNet
+from scoat_lib.networks.cenet import CENet
+from scoat_lib.networks.deeplabv3plus import DeepLabV3Plus
+from scoat_lib.networks.denseaspp import DenseASPP
+from scoat_lib.networks.espnetv2 import ESPNetv2
+from scoat_lib.networks.pspnet import PSPNet
 from scoat_lib.networks.scoatnet import SCOATNet
+from scoat_lib.networks.unet import UNet
 from scoat_lib.networks.unetpp import UNetPlusPlus
+from scoat_lib.networks.unetpp_attention_gate import UNetPPAttentionGate
+from scoat_lib.networks.unetpp_pyramid_attention import UNetPPPyramidAttention
+from scoat_lib.networks.unetpp_residual_attention import UNetPPResidualAttention
 
-_NETWORKS: dict[str, Callable[..., nn.Module]] = {"scoatnet": SCOATNet, "unetpp": UNetPlusPlus}
+_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "scoatnet": SCOATNet,
+    "unetpp": UNetPlusPlus,
+    "unetpp-residual-attention": UNetPPResidualAttention,
+    "unetpp-attention-gate": UNetPPAttentionGate,
+    "unetpp-pyramid-attention": UNetPPPyramidAttention,
+    "unet": UNet,
+    "attention-unet": AttentionUNet,
+    "pspnet": PSPNet,
+    "espnetv2": ESPNetv2,
+    "denseaspp": DenseASPP,
+    "deeplabv3plus": DeepLabV3Plus,
+    "cenet": CENet,
+}
 
 
 def names() -> tuple[str, ...]:
@@ -35,7 +58,7 @@ def create(name: str, in_channels: int = 1, width: int = 64, **options) -> nn.Mo
     network = _NETWORKS[name]
     for key, value in options.items():
         if key not in network.options:
-            raise ValueError(f"{name} has no option {key!r}; known: {', '.join(network.options)}")
+            raise ValueError(f"{name} has no option {key!r}; known: {', '.join(network.options) or 'none'}")
         allowed = network.options[key]
         if allowed is int:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
