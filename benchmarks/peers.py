@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from monai.networks.nets import AttentionUnet, BasicUNet, BasicUNetPlusPlus
@@ -23,7 +24,7 @@ from scoat_lib.training import Recipe, train
 class Peer(nn.Module):
     """A network of MONAI's under our contract: any H × W, one logit a pixel, a list of branches in training."""
 
-    options: dict = {}
+    options: ClassVar[dict] = {}
 
     def __init__(self, in_channels: int = 1, width: int = 64):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The command `scoat`: phantom, train, evaluate, segment."""
+"""The command `scoat`: phantom, train, evaluate, segment, experiment, report."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def phantom_(
 @app.command()
 def train(
     data: Data = None,
-    network: Annotated[str, typer.Option(help="scoatnet or unetpp.")] = "scoatnet",
+    network: Annotated[str, typer.Option(help="scoatnet, unetpp, unet, …; a wrong name lists them all.")] = "scoatnet",
     option: Annotated[list[str] | None, typer.Option(help="A reading of the paper, NAME=VALUE; may be repeated.")] = None,
     width: Annotated[int, typer.Option(min=1, help="Channels at full resolution; 64 is the published network.")] = 8,
     loss: Annotated[str, typer.Option(help="mae, iou, bce, dice, focal or bce-dice.")] = "bce-dice",
@@ -216,6 +216,88 @@ def evaluate(
         print(f"{patient:<{width}}" + "".join(f"{values[m]:8.3f}" for m in experiments.metrics.METRICS) + mark)
     if path:
         print(f"written to {path}")
+
+
+def _numbers(text: str, option: str) -> list[int] | None:
+    """ "0,2-4" → [0, 2, 3, 4]; "all" → None."""
+    if text == "all":
+        return None
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise typer.BadParameter(f"{text!r} is not like 0 or 0,2 or 0-4 or all", param_hint=option)
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+@app.command()
+def experiment(
+    grid: Annotated[list[str], typer.Argument(help="table1, table2, table3, schedule, split, readings, alpha, source, size.")],
+    data: Data = None,
+    folds: Annotated[str, typer.Option(help="Which folds, as 0 or 0,2 or 0-4 or all.")] = "all",
+    seeds: Annotated[str, typer.Option(help="Which seeds, as 0 or 0-2.")] = "0",
+    only: Annotated[list[str] | None, typer.Option(help="Only the row of this name; may be repeated.")] = None,
+    width: Annotated[int, typer.Option(min=1, help="Channels at full resolution; 64 is the published network.")] = 8,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training slices.")] = 16,
+    size: Annotated[int, typer.Option(min=0, help="Pixels across 358 mm: 128, 256, 512; 0 keeps each scan's grid.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Slices a step.")] = 4,
+    precision: Annotated[str, typer.Option(help="bf16-mixed (faster) or 32-true.")] = "bf16-mixed",
+    results: Annotated[Path, typer.Option(help="Where results go, one JSON file a run.")] = Path("results"),
+    runs: Annotated[Path, typer.Option(help="Where checkpoints and weights go.")] = Path("runs"),
+    name: Annotated[str, typer.Option(help="What to call the data in the results; default: its folder's name.")] = "",
+    processes: Annotated[int, typer.Option(min=1, help="Runs at once; several may share one GPU.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads of each run.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    budget: Annotated[float, typer.Option(min=0, help="Stop cleanly after so many minutes (0: never).")] = 0,
+    scheduler: Annotated[str, typer.Option(help="A Dask scheduler's address, or local:N for N local workers.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what is missing and do nothing.")] = False,
+    json_: AsJson = False,
+) -> None:
+    """Train and score what is missing of a table's grid; asked again, it does only what is still missing.
+
+    Killed at any moment, the same command goes on from the last epoch. Two of them may work on the same folders.
+    Then: scoat report.
+    """
+    from scoat_lib import experiments, grids
+    from scoat_lib.training import Recipe
+
+    base = Recipe(width=width, epochs=epochs, size=size, batch=batch, precision=precision)
+    recipes = []
+    for word in grid:
+        chosen = grids.get(word)
+        unknown = set(only or []) - set(chosen.rows)
+        if unknown:
+            raise ValueError(f"grid {word} has no row {', '.join(sorted(unknown))}; known: {', '.join(chosen.rows)}")
+        wanted = chosen.recipes(base, _numbers(folds, "--folds"), _numbers(seeds, "--seeds") or [0])
+        if only:
+            wanted = [r for r, label in zip(wanted, list(chosen.rows) * len(wanted), strict=False) if label in only]
+        recipes += wanted
+    where = _device(device)
+    jobs = experiments.jobs(
+        recipes,
+        data,
+        results=str(results),
+        runs=str(runs),
+        data_name=name,
+        device=where,
+        threads=threads,
+        stop_at=time.time() + 60 * budget if budget else None,
+    )
+    left = experiments.missing(jobs)
+    counts = {"wanted": len(jobs), "present": len(jobs) - len(left), "missing": len(left)}
+    if dry_run or not left:
+        listing = "".join(f"\n  {j.recipe.network} {j.recipe.loss} fold {j.recipe.fold} seed {j.recipe.seed}" for j in left)
+        _say(json_, counts, f"{counts['present']} of {len(jobs)} results are in {results}, {len(left)} missing{listing}")
+        return
+    outcome = experiments.fill(jobs, processes, scheduler, progress=not json_)
+    counts |= {"done": len(outcome.done), "stopped": len(outcome.stopped), "failed": outcome.failed}
+    reasons = "".join(f"\n  {key}: {reason}" for key, reason in outcome.failed.items())
+    _say(json_, counts, f"{counts['present'] + counts['done']} of {len(jobs)} results are in {results}{reasons}")
+    if outcome.failed:
+        raise typer.Exit(BAD_INPUT)
+    if outcome.stopped:
+        raise typer.Exit(STOPPED)
 
 
 @app.command()

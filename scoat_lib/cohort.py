@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from scoat_lib import phantom
-from scoat_lib.scan import LUNG_WINDOW, load_pair, window
+from scoat_lib.scan import LUNG_WINDOW, Scan, load_pair, window
 
 SCANS, MASKS = "COVID-19-CT-Seg_20cases", "Infection_Mask"
 CACHE_VERSION = 1  # raised when the content of a cache changes for the same key
@@ -229,6 +229,14 @@ class Cohort:
             digest.update(f"{name} {self.cases[name].fingerprint}\n".encode())
         return digest.hexdigest()
 
+    def spacing(self, name: str) -> tuple[float, float, float]:
+        """A case's voxel size in mm on the cached grid: between slices, rows, columns."""
+        scan = Scan.load(self.cases[name].scan)
+        _, rows, columns = scan.axial().shape
+        between, row_mm, column_mm = scan.axial_spacing
+        _, h, w = self.masks[name].shape
+        return between, row_mm * rows / h, column_mm * columns / w
+
     def dealt_by_slice(self, k: int, seed: int = 0) -> Cohort:
         """The same slices under names NAME#0 … NAME#k−1, each scan's slices dealt out at random: for showing what leaks.
 
@@ -328,6 +336,20 @@ def split_of(folds: Sequence[Sequence[str]], fold: int, validation: int = 0) -> 
         return tuple(sorted(name for i in indices for name in folds[i]))
 
     return Split(names(rest), names(chosen), names([fold]))
+
+
+def split_by_source(cohort: Cohort, fold: int) -> Split:
+    """The split that learns from one source's cases and reports the others': another scanner, for real.
+
+    fold: which source, in alphabetical order. ValueError if there is no such source, or only one.
+    """
+    sources = sorted({case.source for case in cohort.cases.values()})
+    if len(sources) < 2:
+        raise ValueError(f"all cases come from {sources[0]}; a split by source needs two")
+    if not 0 <= fold < len(sources):
+        raise ValueError(f"fold {fold} does not exist; there are {len(sources)} sources: {', '.join(sources)}")
+    chosen = [name for name, case in cohort.cases.items() if case.source == sources[fold]]
+    return Split(tuple(sorted(chosen)), (), tuple(sorted(set(cohort.names) - set(chosen))))
 
 
 def check_leakage(split: Split, cohort: Cohort | None = None) -> None:

@@ -35,6 +35,7 @@ from scoat_lib.cohort import (
 from scoat_lib.scan import LUNG_WINDOW, whole_file
 
 FIELD_OF_VIEW = 358.4  # mm, 512 × 0.7: what `size` pixels span
+SPLITS = ("patient", "slice", "source")
 SCHEDULES = ("modern", "paper", "paper-no-restart")
 PLATEAU, PATIENCE = 0.01, 5  # "converged": the loss fell by less than 1 % over five epochs
 DECAY_EVERY, RESTART_RATE, RESTART_EPOCHS = 10, 0.001, 50  # section IV-A
@@ -57,7 +58,8 @@ class Recipe:
     batch, accumulate: slices a step and process, and steps whose gradients are averaged. clip: gradient norm, 0 for none.
     supervision: "mean" of the four branches' losses, or one branch, 1 … 4.
     size: pixels across 358.4 mm (128: 2.8 mm, 512: 0.7 mm), or 0 for each scan's own grid. window: HU.
-    split: "patient", or "slice" (leaks, for demonstration). folds, fold, fold_seed, validation: see `cohort`; fold −1
+    split: "patient", "slice" (leaks, for demonstration), or "source" (fold f learns from one scanner's cases only).
+        folds, fold, fold_seed, validation: see `cohort`; fold −1
         trains on all patients and reports none. lesion_free: share of lesion-free slices in training.
     augment: strength of small affine changes and intensity jitter (`Augmentation.scaled`); 0 for none, not even
         flips. precision: Fabric's ("bf16-mixed", "32-true", …).
@@ -96,7 +98,7 @@ class Recipe:
         need(self.network in networks.names(), f"network {self.network!r} is unknown; known: {', '.join(networks.names())}")
         need(self.schedule in SCHEDULES, f"schedule {self.schedule!r} is unknown; known: {', '.join(SCHEDULES)}")
         need(self.until in ("end", "converged"), f"until is {self.until!r}; known: end, converged")
-        need(self.split in ("patient", "slice"), f"split is {self.split!r}; known: patient, slice")
+        need(self.split in SPLITS, f"split is {self.split!r}; known: {', '.join(SPLITS)}")
         need(self.supervision in ("mean", 1, 2, 3, 4), f"supervision is {self.supervision!r}; known: mean, 1, 2, 3, 4")
         need(self.epochs >= 1 and self.batch >= 1 and self.accumulate >= 1, "epochs, batch and accumulate must be at least 1")
         need(self.rate > 0 and self.clip >= 0, "rate must be above 0 and clip not below")
@@ -229,7 +231,7 @@ def train(
     The folder gets recipe.json, checkpoint.ckpt, curve.csv, tensorboard/ (where installed) and the weights.
     Raises LeakageError for a split that leaks, TrainingError if the folder holds another run or the loss is not finite.
     """
-    if recipe.split == "patient":
+    if recipe.split != "slice":
         check_leakage(split, cohort)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -145,6 +145,183 @@ def test_a_slice_split_is_possible_and_says_so(data_folder, tiny_recipe):
     assert {n.split("#")[0] for n in split.test} == {n.split("#")[0] for n in split.train}
 
 
+def test_measures_tell_what_counts_do_not():
+    truth = np.zeros((4, 20, 20), bool)
+    truth[1:3, 2:8, 2:8] = True  # 72 voxels
+    truth[2, 15, 15] = True
+    predicted = truth.copy()
+    predicted[2, 15, 15] = False
+    predicted[1, 2:8, 8] = True
+    found = experiments.measure(predicted, truth, (4.0, 2.0, 2.0))
+    assert found["lesions"] == [[72, 72], [1, 0]]
+    assert found["voxel_mm3"] == 16
+    assert found["hd95_mm"] == pytest.approx(metrics.hausdorff95(predicted, truth, (4, 2, 2)), abs=1e-3)
+    assert 0.9 < found["surface_dice"] < 1
+    assert experiments.measure(np.zeros_like(truth), truth, (4.0, 2.0, 2.0))["hd95_mm"] is None
+
+
+def test_a_result_holds_the_measures(result):
+    path, run, cohort = result
+    content = json.loads(path.read_text())
+    for name in run.split.test:
+        lesions = content["measures"][name]["lesions"]
+        assert sum(size for size, _ in lesions) == cohort.burden[name]
+        assert sum(hit for _, hit in lesions) == content["patients"][name]["tp"]
+        assert content["measures"][name]["voxel_mm3"] == pytest.approx(np.prod(cohort.spacing(name)), rel=1e-4)
+
+
+def test_a_split_by_source_keeps_scanners_apart(cohort, tmp_path):
+    from scoat_lib.cohort import DataError, LeakageError, check_leakage, split_by_source
+
+    mixed = experiments.Cohort(list(cohort.cases.values()), cohort.preprocessing)
+    for index, (name, case) in enumerate(list(mixed.cases.items())):
+        mixed.cases[name] = replace(case, name=f"{'alpha' if index < 2 else 'beta'}_{index}")
+    split = split_by_source(mixed, 0)
+    assert len(split.train) == 2
+    assert not set(split.train) & set(split.test)
+    assert set(split_by_source(mixed, 1).train) == set(split.test)
+    with pytest.raises(ValueError, match="2 sources"):
+        split_by_source(mixed, 2)
+    with pytest.raises(ValueError, match="needs two"):
+        split_by_source(cohort, 0)
+    assert issubclass(LeakageError, ValueError)
+    assert issubclass(DataError, ValueError)
+    check_leakage(split)
+
+
+# --- the engine ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def seconds_long(tiny_recipe):
+    """Two recipes of two epochs, seconds each."""
+    return [replace(tiny_recipe, epochs=2, seed=seed) for seed in (11, 12)]
+
+
+def test_fill_does_what_is_missing_and_nothing_else(seconds_long, data_folder, tmp_path):
+    jobs = experiments.jobs(
+        [*seconds_long, seconds_long[0]], data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w")
+    )
+    assert len(jobs) == 2  # a recipe asked for twice is one run
+    outcome = experiments.fill(jobs, processes=2, progress=False)
+    assert sorted(outcome.done) == sorted(j.key for j in jobs)
+    assert not outcome.failed
+    assert experiments.missing(jobs) == []
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "r").iterdir()}
+    assert experiments.fill(jobs, progress=False) == experiments.Outcome()
+    assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "r").iterdir()}
+    content = json.loads(jobs[0].result.read_text())
+    assert content["recipe"] == seconds_long[0].to_dict()
+
+
+def test_a_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(seconds_long, data_folder, tmp_path):
+    import time
+
+    settings = {"results": str(tmp_path / "r"), "runs": str(tmp_path / "w")}
+    (job,) = experiments.jobs(seconds_long[:1], data_folder, stop_at=time.time() - 1, **settings)
+    assert experiments.perform(job) == experiments.STOPPED
+    assert not job.result.exists()
+    (job,) = experiments.jobs(seconds_long[:1], data_folder, **settings)
+    assert experiments.perform(job) == experiments.DONE
+
+
+def test_a_run_in_other_hands_is_busy(seconds_long, data_folder, tmp_path):
+    from filelock import FileLock
+
+    (job,) = experiments.jobs(seconds_long[:1], data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
+    (tmp_path / "w").mkdir()
+    with FileLock(f"{job.folder}.lock"):
+        assert experiments.perform(job) == experiments.BUSY
+    assert not job.folder.exists()
+
+
+def test_a_run_that_fails_is_named_and_stops_no_other(seconds_long, data_folder, tmp_path):
+    jobs = experiments.jobs(seconds_long, data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
+    jobs[0].folder.mkdir(parents=True)
+    (jobs[0].folder / "recipe.json").write_text('{"recipe": {}, "data": "", "split": {}}')  # holds another run
+    outcome = experiments.fill(jobs, processes=1, progress=False)
+    assert outcome.done == [jobs[1].key]
+    assert "holds another run" in outcome.failed[jobs[0].key]
+
+
+def test_two_engines_killed_and_started_again_lose_an_epoch_at_most(tiny_recipe, data_folder, tmp_path):
+    """One engine is killed in the middle; two others share what is left; the results are those of an undisturbed run."""
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    recipes = [replace(tiny_recipe, epochs=6, seed=21), replace(tiny_recipe, epochs=2, seed=22)]
+    words = repr([r.to_dict() for r in recipes])
+    program = (
+        "import sys\nfrom scoat_lib import experiments\nfrom scoat_lib.training import Recipe\n"
+        "if __name__ == '__main__':\n"
+        f"    jobs = experiments.jobs([Recipe.from_dict(r) for r in {words}], {str(data_folder)!r},\n"
+        f"        results={str(tmp_path / 'r')!r}, runs={str(tmp_path / 'w')!r})\n"
+        "    outcome = experiments.fill(jobs, progress=False)\n    sys.exit(len(outcome.failed))\n"
+    )
+    (tmp_path / "engine.py").write_text(program)
+
+    def engine():
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.Popen([sys.executable, str(tmp_path / "engine.py")], env=environment, start_new_session=True)
+
+    jobs = experiments.jobs(recipes, data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
+    first = engine()
+    curve = jobs[0].folder / "curve.csv"
+    until = time.time() + 120
+    while not (curve.exists() and curve.read_text().count("\n") >= 3) and time.time() < until:
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert curve.exists()
+    assert not jobs[0].result.exists()
+    others = [engine(), engine()]
+    assert [e.wait(timeout=240) for e in others] == [0, 0]
+    for job in jobs:
+        cohort, split = experiments.prepare(job.recipe, data_folder)
+        alone = training.train(job.recipe, cohort, split, tmp_path / "alone" / job.key, accelerator="cpu", progress=False)
+        assert (job.folder / "weights.safetensors").read_bytes() == alone.weights.read_bytes()
+        content = json.loads(job.result.read_text())
+        assert [row["loss"] for row in content["curve"]] == [row["loss"] for row in alone.curve]
+
+
+def test_a_dask_cluster_that_loses_a_worker_gives_every_result(tiny_recipe, data_folder, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    import os
+    import signal
+    import threading
+    import time
+
+    recipes = [replace(tiny_recipe, epochs=4, seed=seed) for seed in (31, 32, 33)]
+    jobs = experiments.jobs(recipes, data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
+    with (
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        pids = client.run(os.getpid)
+        killed = []
+
+        def kill_one():
+            until = time.time() + 120
+            while time.time() < until:
+                busy = [worker for worker, calls in client.processing().items() if calls]
+                if busy and any((job.folder / "curve.csv").exists() for job in jobs):
+                    os.kill(pids[busy[0]], signal.SIGKILL)
+                    killed.append(busy[0])
+                    return
+                time.sleep(0.1)
+
+        thread = threading.Thread(target=kill_one)
+        thread.start()
+        outcome = experiments.fill(jobs, scheduler=cluster.scheduler_address, progress=False)
+        thread.join()
+    assert killed
+    assert sorted(outcome.done) == sorted(j.key for j in jobs)
+    assert all(json.loads(j.result.read_text())["curve"][-1]["epoch"] == 4 for j in jobs)
+
+
 if __name__ == "__main__":
     STORED.parent.mkdir(exist_ok=True)
     stored = {"results_version": experiments.RESULTS_VERSION} | {n: twenty_steps(n) for n in ("scoatnet", "unetpp")}

@@ -1,13 +1,16 @@
 """networks/: one contract for all, counted parameters, and what a deployment asks of them."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
-from scoat_lib import networks
+from scoat_lib import losses, networks
 from scoat_lib.networks import attention_maps, create, parameters
 from scoat_lib.networks.scoatnet import ATTENTION_NODES
 
 NAMES = networks.names()
+UNETPP_FAMILY = tuple(name for name in NAMES if name == "scoatnet" or name.startswith("unetpp"))
 
 
 def meta(name, **options):
@@ -66,7 +69,10 @@ def test_counts_beside_the_papers():
 def test_any_size_and_batch(name, shape):
     model = create(name, width=4)
     outputs = model(torch.randn(shape))
-    assert len(outputs) == 4
+    if name in UNETPP_FAMILY:
+        assert len(outputs) == 4
+    else:
+        outputs = [outputs]
     assert all(o.shape == (shape[0], 1, *shape[2:]) for o in outputs)
     sum(o.mean() for o in outputs).backward()
     # a bias right before nothing, and the map's shift-invariant parts, may have none; everything must be reached
@@ -84,8 +90,231 @@ def test_a_smaller_input_is_padded(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("width", [4, 5, 8, 64])
 def test_widths_and_channels(name, width):
-    model = meta(name, width=width, in_channels=3)
-    assert model(torch.randn(1, 3, 32, 32, device="meta"))[0].shape == (1, 1, 32, 32)
+    model = meta(name, width=width, in_channels=3).eval()
+    assert model(torch.randn(1, 3, 32, 32, device="meta")).shape == (1, 1, 32, 32)
+
+
+# --- counts that others have printed, or that follow from the layers -------------------------------------------------
+
+PRINTED = {
+    # "Total params: 31,037,633" for the padded U-Net with batch norm, three channels in, one out, in many public logs
+    "unet": 31_037_633,
+    # the 2-D Attention U-Net with F_int = C/2, as printed in public tables of segmentation networks
+    "attention-unet": 34_878_573,
+    # segmentation_models_pytorch's DeepLabV3Plus with ResNet-101 and one class, printed by its users
+    "deeplabv3plus": 45_669_713,
+}
+RESNET = {"resnet34": 21_797_672, "resnet50": 25_557_032, "resnet101": 44_549_160}  # torchvision's documentation
+DENSENET121 = 7_978_856  # torchvision's documentation
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_counts_that_others_printed(name):
+    assert parameters(meta(name, in_channels=3)) == PRINTED[name]
+
+
+@pytest.mark.parametrize("backbone", RESNET)
+def test_resnets_are_torchvisions(backbone):
+    from scoat_lib.networks.resnet import ResNet
+
+    with torch.device("meta"):
+        encoder = ResNet(backbone, 3, 64)
+    deep = encoder.channels[-1]
+    assert parameters(encoder) + 1000 * deep + 1000 == RESNET[backbone]
+
+
+def test_pspnet_layer_by_layer():
+    resnet50 = RESNET["resnet50"] - (2048 * 1000 + 1000)
+    pyramid = 4 * (2048 * 512 + 2 * 512)  # four bins, 1 × 1 without bias, batch norm
+    head = 9 * (2048 + 4 * 512) * 512 + 2 * 512 + 512 + 1
+    assert parameters(meta("pspnet", in_channels=3)) == resnet50 + pyramid + head
+
+
+def test_cenet_layer_by_layer():
+    total = RESNET["resnet34"] - (512 * 1000 + 1000)
+    total += 3 * (9 * 512 * 512 + 512) + 512 * 512 + 512  # DAC
+    total += 512 + 1  # RMP
+    for c_in, c_out in ((516, 256), (256, 128), (128, 64), (64, 64)):
+        c = c_in // 4
+        total += c_in * c + c + 2 * c + 9 * c * c + c + 2 * c + c * c_out + c_out + 2 * c_out
+    total += 16 * 64 * 32 + 32 + 9 * 32 * 32 + 32 + 9 * 32 + 1
+    assert parameters(meta("cenet", in_channels=3)) == total
+    assert total == pytest.approx(29.00e6, rel=2e-4)  # "29.00 M" in published comparisons
+
+
+def test_denseaspp_layer_by_layer():
+    c, dense = 64, 49 * 3 * 64 + 2 * 64
+    for index, layers in enumerate((6, 12, 24, 16)):
+        for _ in range(layers):
+            dense += 2 * c + c * 128 + 2 * 128 + 9 * 128 * 32
+            c += 32
+        if index < 3:
+            dense += 2 * c + c * (c // 2)
+            c //= 2
+    assert dense + 2 * c + 1000 * c + 1000 == DENSENET121  # the derivation meets the published DenseNet-121
+    total = dense + 2 * c + c * (c // 2) + 2 * (c // 2)  # the authors' fourth transition and last norm
+    c //= 2
+    for index in range(5):
+        total += (2 * c if index else 0) + c * 128 + 128 + 2 * 128 + 9 * 128 * 64 + 64
+        c += 64
+    assert parameters(meta("denseaspp", in_channels=3)) == total + c + 1
+
+
+def espnetv2_parts():
+    """(down-sampler, EESP) counts from the paper's definitions; an activation counts one number a channel."""
+
+    def eesp(c_in, c_out, act=True):
+        n = c_out // 4
+        reduce = c_in * n // 4 + 2 * n + n
+        merge = 9 * n * 4 + 2 * c_out + c_out + c_out * c_out // 4 + 2 * c_out
+        return reduce + merge + (c_out if act else 0)
+
+    def down(c_in, c_out, reinforced=True, act=False):
+        total = eesp(c_in, c_out - c_in, act) + c_out
+        return total + (9 * 3 * 3 + 2 * 3 + 3 + 3 * c_out + 2 * c_out if reinforced else 0)
+
+    return down, eesp
+
+
+def test_espnetv2_layer_by_layer():
+    down, eesp = espnetv2_parts()
+    stem = 9 * 3 * 32 + 2 * 32 + 32
+    c = [32, 128, 256, 512, 1024]
+    # first the ImageNet network of the same parts: 3.49 M in the authors' table at s = 2; their count holds the
+    # activation of the strided EESP, which no value ever passes
+    imagenet = stem + sum(down(a, b, act=True) for a, b in pairwise(c[:4])) + 3 * eesp(256, 256)
+    # (its fifth down-sampler keeps an unused reinforcement too)
+    imagenet += 7 * eesp(512, 512) + down(512, 1024, act=True) + 3 * eesp(1024, 1024)
+    imagenet += 9 * 1024 + 3 * 1024 + 1024 * 1280 // 4 + 3 * 1280 + 1280 * 1000 + 1000
+    assert int(imagenet / 1e4) == 349  # 3 498 136, printed as 3.49 M: cut, not rounded
+    total = stem + down(32, 128) + down(128, 256) + 3 * eesp(256, 256) + down(256, 512) + 7 * eesp(512, 512)
+    total += 512 * 256 + 3 * 256  # level 4 to level 3
+    total += eesp(512, 256) + 4 * 9 * 256 + 5 * 256 * 256 + 3 * 256  # context
+    total += 256 + (2 + 1) + (128 + 1) + (2 + 1) + (32 + 1)  # the three projections to one class
+    assert parameters(meta("espnetv2", in_channels=3)) == total
+
+
+def test_variants_beside_the_papers():
+    """Table III's parameters: V3's increment is met, V1's and V2's are not; what is added follows from the layers."""
+    plain = parameters(meta("unetpp"))
+    nodes = {1: 3, 2: 2, 3: 1}  # level: how many of the six nodes
+
+    def norm(c):
+        return 2 * c
+
+    def unit(c):
+        q = c // 4
+        return norm(c) + c * q + norm(q) + 9 * q * q + norm(q) + q * c
+
+    v1 = sum(
+        n * ((1 + 2 + 1 + 3 * (3 - level) + 2) * unit(64 << level) + 2 * (norm(64 << level) + (64 << level) ** 2))
+        for level, n in nodes.items()
+    )
+    assert parameters(meta("unetpp-residual-attention")) == plain + v1
+    gated = {1: 1 + 2 + 3, 2: 1 + 2, 3: 1}  # skips
+
+    def gate(c, f):
+        return 2 * (c * f + f + norm(f)) + f + 1 + norm(1)
+
+    for option, f in (("w/2", 0.5), ("w", 1), ("2w", 2)):
+        v2 = sum(n * gate(64 << level, int(f * (64 << level))) for level, n in gated.items())
+        assert parameters(meta("unetpp-attention-gate", gate_channels=option)) == plain + v2
+    v3 = sum(n * 3 * (9 * (64 << level) + 1) for level, n in nodes.items())
+    assert parameters(meta("unetpp-pyramid-attention")) == plain + v3
+    assert abs(v3 / 1e6 - (35.05 - 35.02)) < 0.015
+    assert v1 / 1e6 < 0.3 * (53.43 - 35.02)  # far from reproduced
+    assert 37.63 - parameters(meta("unetpp-attention-gate", gate_channels="2w")) / 1e6 < 0.3
+
+
+def test_imagenet_weights_need_torchvision_and_width_64(monkeypatch):
+    import sys
+    import types
+
+    from scoat_lib.networks.resnet import ResNet
+
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(ValueError, match="needs torchvision"):
+        create("cenet", encoder_weights="imagenet")
+    torch.manual_seed(5)
+    published = ResNet("resnet34", 3, 64)
+    published.fc = torch.nn.Linear(512, 1000)
+    stub = types.ModuleType("torchvision")
+    stub.models = types.SimpleNamespace(resnet34=lambda weights: published)
+    monkeypatch.setitem(sys.modules, "torchvision", stub)
+    loaded = create("cenet", encoder_weights="imagenet").encoder
+    torch.testing.assert_close(loaded.layer4[2].conv2.weight, published.layer4[2].conv2.weight)
+    torch.testing.assert_close(loaded.conv1.weight, published.conv1.weight.sum(1, keepdim=True))
+    with pytest.raises(ValueError, match="needs width 64"):
+        create("cenet", width=8, encoder_weights="imagenet")
+
+
+def test_imagenet_weights_of_densenet_have_torchvisions_names(monkeypatch):
+    import sys
+    import types
+
+    from scoat_lib.networks.denseaspp import DenseASPP
+
+    published = {}
+    for name, value in DenseASPP(3, 64).features.state_dict().items():
+        name = "features." + name
+        published[name] = torch.full_like(value, 2)
+    published |= {"features.norm5.weight": torch.ones(1024), "classifier.weight": torch.ones(1000, 1024)}
+    stub = types.ModuleType("torchvision")
+    stub.models = types.SimpleNamespace(densenet121=lambda weights: types.SimpleNamespace(state_dict=lambda: published))
+    monkeypatch.setitem(sys.modules, "torchvision", stub)
+    model = create("denseaspp", encoder_weights="imagenet")
+    assert (model.features.denseblock4.denselayer16.conv2.weight == 2).all()
+    assert (model.features.conv0.weight == 6).all()
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in UNETPP_FAMILY])
+def test_a_rival_learns(name):
+    """A few steps on one small batch bring the loss down: gradients reach what matters, with dropout and batch norm."""
+    torch.manual_seed(0)
+    model = create(name, width=4).train()
+    target = torch.zeros(4, 1, 64, 64)
+    for index in range(4):
+        target[index, :, 8 + 6 * index : 30 + 6 * index, 10:40] = 1
+    x = target + 0.5 * torch.randn_like(target)
+    loss = losses.create("bce-dice")
+    optimiser = torch.optim.AdamW(model.parameters(), 3e-3)
+    values = []
+    for _ in range(25):
+        value = loss(model(x), target)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        values.append(value.item())
+    assert sum(values[-3:]) < 0.85 * sum(values[:3])
+
+
+@pytest.mark.parametrize("kind", ["AttentionGate", "PyramidAttention", "ResidualAttention"])
+def test_the_rivals_modules_scale_by_their_maps(kind):
+    from scoat_lib import attention
+
+    torch.manual_seed(1)
+    x, gate = torch.randn(2, 8, 16, 12), torch.randn(2, 8, 16, 12)
+    if kind == "AttentionGate":
+        y, m = attention.AttentionGate(8, 8, 4)(x, gate)
+        torch.testing.assert_close(y, m * x)
+    elif kind == "PyramidAttention":
+        module = attention.PyramidAttention(8)
+        y, m = module(x)
+        torch.testing.assert_close(y, (1 + m) * x)
+        pooled = torch.nn.functional.max_pool2d(x, 2)
+        coarse = torch.sigmoid(module.to_map[1](pooled))
+        for layer in module.to_map[::2]:  # only the second scale is left to tell
+            layer.weight.data.zero_()
+            layer.bias.data.fill_(-1e4)
+        up = torch.nn.functional.interpolate(coarse, size=(16, 12), mode="bilinear")
+        torch.testing.assert_close(module(x)[1], up / 3)
+    else:
+        module = attention.ResidualAttention(8, 2).eval()
+        y, m = module(x)
+        before = module.before(x)
+        torch.testing.assert_close(y, module.after((1 + m) * module.trunk(before)))
+        assert m.shape == x.shape
+    assert 0 <= m.min() <= m.max() <= 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -93,6 +322,8 @@ def test_every_option_builds_and_runs(name):
     network = type(create(name, width=4))
     for option, allowed in network.options.items():
         for value in (3,) if allowed is int else allowed:
+            if value == "imagenet":
+                continue  # has a test of its own
             model = create(name, width=4, **{option: value}).eval()
             assert model(torch.randn(1, 1, 32, 32)).shape == (1, 1, 32, 32), (option, value)
 
@@ -100,7 +331,8 @@ def test_every_option_builds_and_runs(name):
 @pytest.mark.parametrize(
     ("call", "word"),
     [
-        ({"name": "resnet"}, "known: scoatnet, unetpp"),
+        ({"name": "resnet"}, "known: scoatnet, unetpp, unetpp-residual-attention, .*cenet"),
+        ({"name": "espnetv2", "up": "nearest"}, "known: none"),
         ({"name": "scoatnet", "depth": 3}, "known: up, block"),
         ({"name": "scoatnet", "up": "nearest"}, "'bilinear-1x1', 'bilinear-1x1-bare', 'bilinear'"),
         ({"name": "scoatnet", "reduction": 0}, "integer from 1"),
@@ -122,7 +354,7 @@ def test_evaluation_gives_the_last_branch_by_default():
     assert quiet(x).shape == (2, 1, 48, 32)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", UNETPP_FAMILY)
 def test_the_mean_outputs_are_means(name):
     x = torch.randn(2, 1, 32, 32)
     for output in ("mean-logits", "mean-probabilities"):
@@ -171,7 +403,8 @@ def test_a_map_of_one_doubles_and_of_zero_keeps():
 @pytest.mark.parametrize("name", NAMES)
 def test_channels_last_and_bf16(name):
     model = create(name, width=4)
-    assert model.nodes["X(1,0)"].body[0].weight.is_contiguous(memory_format=torch.channels_last)
+    weights = [p for p in model.parameters() if p.ndim == 4]
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in weights)
     x = torch.randn(2, 1, 64, 64)
     plain = model.eval()(x)
     torch.testing.assert_close(model(x.to(memory_format=torch.channels_last)), plain, atol=1e-4, rtol=1e-4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 
@@ -17,7 +19,7 @@ class AttentionUNet(UNet):
     No options. forward(x (N, in_channels, H, W), H and W from 32) → logits (N, 1, H, W).
     """
 
-    options: dict = {}
+    options: ClassVar[dict] = {}
 
     def __init__(self, in_channels: int = 1, width: int = 64):
         super().__init__(in_channels, width, up="interpolated", bias=True)

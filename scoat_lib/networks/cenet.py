@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -64,7 +66,7 @@ class CENet(nn.Module):
     forward(x (N, in_channels, H, W), H and W from 32) → logits (N, 1, H, W).
     """
 
-    options = {"encoder_weights": ENCODER_WEIGHTS}
+    options: ClassVar[dict] = {"encoder_weights": ENCODER_WEIGHTS}
 
     def __init__(self, in_channels: int = 1, width: int = 64, encoder_weights: str = "random"):
         super().__init__()

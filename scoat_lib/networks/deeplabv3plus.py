@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 
@@ -30,7 +32,7 @@ class DeepLabV3Plus(nn.Module):
     forward(x (N, in_channels, H, W), H and W from 32) → logits (N, 1, H, W).
     """
 
-    options = {"backbone": ("resnet101", "resnet50"), "encoder_weights": ENCODER_WEIGHTS}
+    options: ClassVar[dict] = {"backbone": ("resnet101", "resnet50"), "encoder_weights": ENCODER_WEIGHTS}
 
     def __init__(self, in_channels: int = 1, width: int = 64, backbone: str = "resnet101", encoder_weights: str = "random"):
         super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -62,7 +63,7 @@ class DenseASPP(nn.Module):
     forward(x (N, in_channels, H, W), H and W from 32) → logits (N, 1, H, W).
     """
 
-    options = {"encoder_weights": ENCODER_WEIGHTS}
+    options: ClassVar[dict] = {"encoder_weights": ENCODER_WEIGHTS}
 
     def __init__(self, in_channels: int = 1, width: int = 64, encoder_weights: str = "random"):
         super().__init__()

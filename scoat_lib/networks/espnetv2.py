@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -101,7 +103,7 @@ class ESPNetv2(nn.Module):
     forward(x (N, in_channels, H, W), H and W from 32) → logits (N, 1, H, W).
     """
 
-    options: dict = {}
+    options: ClassVar[dict] = {}
 
     def __init__(self, in_channels: int = 1, width: int = 64):
         super().__init__()

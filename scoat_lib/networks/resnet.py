@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from scoat_lib.blocks import BatchNorm, conv_bn
+from scoat_lib.blocks import conv_bn
 
 LAYERS = {"resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 ENCODER_WEIGHTS = ("random", "imagenet")

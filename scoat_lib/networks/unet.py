@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 
@@ -17,7 +19,7 @@ class UNet(nn.Module):
     forward(x (N, in_channels, H, W), H and W from 32) → logits (N, 1, H, W).
     """
 
-    options = {"up": ("transposed", "interpolated")}
+    options: ClassVar[dict] = {"up": ("transposed", "interpolated")}
 
     def __init__(self, in_channels: int = 1, width: int = 64, up: str = "transposed", bias: bool = False):
         super().__init__()
