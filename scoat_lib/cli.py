@@ -300,6 +300,78 @@ def experiment(
         raise typer.Exit(STOPPED)
 
 
+@app.command("report")
+def report_(
+    grid: Annotated[list[str] | None, typer.Argument(help="Which grids; default: all that have a result.")] = None,
+    results: Annotated[Path, typer.Option(help="The folder of results.")] = Path("results"),
+    format_: Annotated[str, typer.Option("--format", help="text, csv or latex.")] = "text",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A folder for the tables, as files, with figures.")
+    ] = None,
+    claims: Annotated[bool, typer.Option("--claims", help="The ledger of the paper's claims instead of tables.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
+) -> None:
+    """Set the results beside the paper's tables: means, intervals, tests, surface distances, volumes, worst patients.
+
+    With --output each table becomes NAME.txt (or .csv, .tex) and NAME.png; Figure 3's box plot and the volumes of the
+    reference network too.
+    """
+    from scoat_lib import claims as ledger
+    from scoat_lib import grids, report
+
+    if format_ not in ("text", "csv", "latex"):
+        raise typer.BadParameter(f"{format_!r} is none of text, csv, latex", param_hint="--format")
+    found = report.load(results)
+    if not found:
+        raise ValueError(f"{results}: holds no result; make some with `scoat experiment`, or give the right folder")
+    if claims:
+        print(ledger.as_text(found))
+        return
+    render = {"text": report.as_text, "csv": lambda t: t.rows.to_csv(), "latex": report.as_latex}[format_]
+    suffix = {"text": "txt", "csv": "csv", "latex": "tex"}[format_]
+    files: dict[str, str] = {}
+    chosen = []
+    for name in grid or grids.GRIDS:
+        tables = report.tables(found, grids.get(name))
+        if grid and not tables:
+            raise ValueError(f"{results}: holds no result of grid {name}; make some with `scoat experiment {name}`")
+        for index, table in enumerate(tables):
+            if not grid and (table.rows["all patients"] > 0).sum() < 2:
+                continue
+            stem = name if index == 0 else f"{name}-{index + 1}"
+            files[f"{stem}.{suffix}"] = render(table)
+            chosen.append((stem, table))
+            if output is None:
+                print(files[f"{stem}.{suffix}"])
+                if format_ == "text":
+                    lines = report.worst(table, 1).round(1).to_string(index=False)
+                    print(f"worst patient of each row\n{lines}\n")
+    if output is not None:
+        _write_report(output, files, chosen, overwrite)
+
+
+def _write_report(output: Path, files: dict[str, str], chosen: list, overwrite: bool) -> None:
+    """The tables' files and figures; nothing is written if one of the names is taken."""
+    from scoat_lib import plots
+
+    names = [*files, *(f"{stem}.png" for stem, _ in chosen), *(f"{stem}-figure3.png" for stem, _ in chosen)]
+    output.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (output / name).exists() and not overwrite:
+            raise ValueError(f"{output / name}: exists; choose another folder, or say --overwrite")
+    for name, text in files.items():
+        (output / name).write_text(text + "\n")
+    for stem, table in chosen:
+        plots.table_figure(table).savefig(output / f"{stem}.png", dpi=150)
+        reference = table.patients[table.grid.reference]
+        if len(reference):
+            title = f"{table.grid.reference}, {table.scale}"
+            plots.box_plot(reference, title).savefig(output / f"{stem}-figure3.png", dpi=150)
+            if reference.true_ml.notna().any():
+                plots.bland_altman(reference, title).savefig(output / f"{stem}-volumes.png", dpi=150)
+    print(f"{len(list(output.iterdir()))} files in {output}")
+
+
 @app.command()
 def segment(
     scan: Annotated[Path, typer.Argument(help="A chest CT as NIfTI, in HU (.nii or .nii.gz).")],

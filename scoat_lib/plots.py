@@ -1,13 +1,18 @@
-"""Figures: slices with contours (truth red, prediction cyan, as in Figure 4), feature maps, curves."""
+"""Figures: slices with contours (Figure 4), maps (Figure 5), curves; tables as pictures, Figure 3's box plot, volumes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from scoat_lib import report
+from scoat_lib.metrics import METRICS
+from scoat_lib.report import Table
 
 TRUTH, PREDICTION = "#ff3b30", "#00d5e6"  # red and cyan differ in lightness too, so colour-blind readers can tell them apart
 
@@ -53,3 +58,82 @@ def curve(ax: Axes, rows: list[dict], key: str, label: str = "") -> None:
     ax.plot([r["epoch"] for r in rows], [r[key] for r in rows], marker="o", markersize=3, label=label or key)
     ax.set_xlabel("epoch")
     ax.set_ylabel(key)
+
+
+def table_figure(table: Table, metric: str = "DSC") -> Figure:
+    """A table as a picture: each row's mean with its 95 % interval, its patients as points, the paper's value beside.
+
+    For DSC the agreement between radiologists, 70 ± 10 per cent, is drawn as a band (Bartoli et al. 2022).
+    """
+    rows = table.rows
+    figure, ax = plt.subplots(figsize=(7, 0.9 + 0.42 * len(rows)), layout="constrained")
+    if metric == "DSC":
+        middle, sd = report.BETWEEN_RADIOLOGISTS
+        ax.axvspan(middle - sd, middle + sd, color="0.5", alpha=0.15, lw=0)
+        ax.axvline(middle, color="0.5", lw=1, ls=":", label="between radiologists")
+    for index, (label, row) in enumerate(rows.iterrows()):
+        if f"paper {metric}" in rows and row[f"paper {metric}"] == row[f"paper {metric}"]:
+            ax.plot(
+                row[f"paper {metric}"],
+                index,
+                "D",
+                mfc="none",
+                color="0.4",
+                label="paper (its own data)" if index == 0 else None,
+            )
+        if not row["all patients"]:
+            ax.annotate("not run", (0.01, index), xycoords=("axes fraction", "data"), va="center", color="0.4")
+            continue
+        frame = table.patients[label]
+        large = frame[frame.lesion_voxels >= report.LEAST]
+        ax.plot(100 * large[metric], np.full(len(large), index), ".", color="C0", alpha=0.5)
+        low, high = report.interval(100 * large[metric])
+        ax.plot([low, high], [index, index], color="C0", lw=2)
+        ax.plot(
+            row[metric], index, "o", color="C0", label="ours: mean, 95 %, patients" if label == table.grid.reference else None
+        )
+    ax.set_yticks(range(len(rows)), rows.index)
+    ax.invert_yaxis()
+    ax.set_xlabel(f"{metric}, %")
+    ax.set_title(f"{table.grid.title}\n{table.scale}", fontsize=9)
+    ax.legend(fontsize=8, loc="lower left")
+    return figure
+
+
+def box_plot(frame: pd.DataFrame, title: str = "") -> Figure:
+    """Figure 3: the six metrics over the patients of one network (`report.per_patient`), each patient a point.
+
+    The mean is a diamond beside the median's line; the patients below the whisker are named.
+    """
+    figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    rng = np.random.default_rng(0)
+    for index, metric in enumerate(METRICS, 1):
+        values = 100 * frame[metric]
+        ax.boxplot(values, positions=[index], widths=0.5, showfliers=False, medianprops={"color": "C1"})
+        ax.plot(index + rng.uniform(-0.12, 0.12, len(values)), values, ".", color="C0", alpha=0.6)
+        ax.plot(index, values.mean(), "D", mfc="none", color="C3", ms=6)
+        q1, q3 = np.percentile(values, [25, 75])
+        for name, value in values[values < q1 - 1.5 * (q3 - q1)].items():
+            ax.annotate(str(name), (index, value), xytext=(6, 0), textcoords="offset points", fontsize=7, va="center")
+    ax.set_xticks(range(1, len(METRICS) + 1), METRICS)
+    ax.set_ylabel("%")
+    ax.set_title(title, fontsize=9)
+    return figure
+
+
+def bland_altman(frame: pd.DataFrame, title: str = "") -> Figure:
+    """LOV against the truth: difference over mean per patient, bias and 95 % limits of agreement (Bland & Altman 1986)."""
+    difference = (frame.predicted_ml - frame.true_ml).dropna()
+    mean = ((frame.predicted_ml + frame.true_ml) / 2).loc[difference.index]
+    figure, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
+    ax.plot(mean, difference, "o", color="C0")
+    bias, spread = difference.mean(), 1.96 * difference.std()
+    for value, style in ((bias, "-"), (bias - spread, "--"), (bias + spread, "--")):
+        ax.axhline(value, color="C3", ls=style, lw=1)
+        ax.annotate(f"{value:+.0f}", (1, value), xycoords=("axes fraction", "data"), fontsize=8, va="bottom", ha="right")
+    for name in difference.abs().nlargest(2).index:
+        ax.annotate(str(name), (mean[name], difference[name]), xytext=(6, 0), textcoords="offset points", fontsize=7)
+    ax.set_xlabel("mean of predicted and true volume, ml")
+    ax.set_ylabel("predicted − true, ml")
+    ax.set_title(title, fontsize=9)
+    return figure

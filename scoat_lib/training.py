@@ -221,13 +221,15 @@ def train(
     progress: bool = True,
     stop_at: float | None = None,
     at_most: int | None = None,
+    on_epoch: Callable[[int, torch.nn.Module], None] | None = None,
 ) -> Run:
     """Train a network, or go on with a run that was cut short; the last weights end in folder/weights.safetensors.
 
     cohort: made with `recipe.preprocessing`; its mean and std should be the training patients' (`with_statistics`).
     accelerator, devices: Fabric's; more than one device runs distributed data-parallel processes.
     workers: DataLoader processes. stop_at: a time.time() after which to stop at the next epoch's end; at_most: epochs in this
-        call. The same call again goes on.
+        call. The same call again goes on. on_epoch: called with the epochs done and the network, in training mode as it is;
+        it must not change the network.
     The folder gets recipe.json, checkpoint.ckpt, curve.csv, tensorboard/ (where installed) and the weights.
     Raises LeakageError for a split that leaks, TrainingError if the folder holds another run or the loss is not finite.
     """
@@ -264,6 +266,8 @@ def train(
         curve.append(row)
         fabric.log_dict({k: v for k, v in row.items() if k != "epoch"}, step=row["epoch"])
         _save(folder, model, optimiser, curve, fabric)
+        if on_epoch is not None:
+            on_epoch(len(curve), _bare(model))
     if fabric.is_global_zero:
         weights.save(
             folder / "weights.safetensors",

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = ["scan", "phantom", "cohort", "blocks", "attention", "networks", "losses", "metrics", "weights", "inference",
-         "training", "experiments", "report", "plots", "viewer", "cli"]  # fmt: skip
+         "training", "grids", "experiments", "report", "claims", "plots", "viewer", "cli"]  # fmt: skip
 MODULES = sorted(p for p in (ROOT / "scoat_lib").rglob("*.py") if p.name != "__init__.py" or p.parent.name == "networks")
 
 

@@ -1,0 +1,300 @@
+"""The paper's claims as data, each with the test that decides it on real results; first, the paper against itself.
+
+A claim "A is better than B" is decided on the per-patient differences d of the patients that both report:
+holds, if the 95 % interval of d lies above 0 and its mean above the tolerance; does not hold, if the interval lies below the
+tolerance, so that an advantage larger than the seeds' own noise is excluded; else undecided. The tolerance is 1.96 · √2 times
+the standard deviation over seeds of one recipe on one fold: two runs that differ in nothing else differ by no more, 19 times
+in 20. Without a repeated run there is no tolerance, and with fewer than five patients no interval: then undecided.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from scoat_lib import networks, report
+from scoat_lib.grids import GRIDS, Grid
+from scoat_lib.metrics import METRICS
+
+HOLDS, FAILS, OPEN, UNTESTABLE = "holds", "does not hold", "undecided", "not testable here"
+FEWEST = 5  # patients, below which an interval says nothing
+ROUNDING = 0.005  # half of the last digit the paper prints
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the results say of a claim: one of the four words, why, and the comparisons behind it."""
+
+    status: str
+    reason: str
+    comparisons: tuple[dict, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper, where it stands, and its test: results → Verdict."""
+
+    number: str
+    text: str
+    where: str
+    decide: Callable[[list[dict]], Verdict]
+
+
+# --- the paper against itself ----------------------------------------------------------------------------------------
+
+
+def impossible_rows() -> pd.DataFrame:
+    """Rows of Tables I to III whose DSC exceeds (SEN + PPV) / 2, by how many points beyond rounding.
+
+    Case by case DSC is the harmonic mean of SEN and PPV, which never exceeds the arithmetic one; so neither do means over
+    the same cases.
+    """
+    rows = []
+    for name in ("table1", "table2", "table3"):
+        for label, paper in GRIDS[name].paper.items():
+            bound = (paper["SEN"] + paper["PPV"]) / 2
+            if paper["DSC"] > bound + 2 * ROUNDING:
+                rows.append({"table": name, "row": label, "DSC": paper["DSC"], "(SEN + PPV) / 2": bound})
+    return pd.DataFrame(rows)
+
+
+def contradictions() -> pd.DataFrame:
+    """Sentences of the paper beside its own tables: what is said, what the table prints, whether they agree."""
+    losses, nets = GRIDS["table1"].paper, GRIDS["table2"].paper
+
+    def best(table, metric, largest=True):
+        return (max if largest else min)(table, key=lambda label: table[label][metric])
+
+    said = [
+        ("BCE-Dice is the best loss but for SEN and RLR", [best(losses, m) for m in ("DSC", "PPV", "VA", "RLP")], {"BCE-Dice"}),
+        ("IoU, BCE and focal loss have the highest DSC", [best(losses, "DSC")], {"IoU", "BCE", "Focal"}),
+        ("U-Net has the lowest SEN of the networks", [best(nets, "SEN", largest=False)], {"U-Net"}),
+        ("SCOAT-Net is the best of the networks on all metrics", [best(nets, m) for m in METRICS], {"SCOAT-Net"}),
+        (
+            "SCOAT-Net is the best attention variant on all metrics",
+            [best(GRIDS["table3"].paper, m) for m in METRICS],
+            {"SCOAT-Net"},
+        ),
+    ]
+    rows = [
+        {"said": text, "the table": ", ".join(dict.fromkeys(found)), "agree": set(found) <= meant}
+        for text, found, meant in said
+    ]
+    return pd.DataFrame(rows)
+
+
+# --- decisions -------------------------------------------------------------------------------------------------------
+
+
+def tolerance(results: list[dict]) -> float:
+    """Points of DSC that two runs differing in the seed alone differ by, 19 times in 20; nan without a repeated run."""
+    return 1.96 * math.sqrt(2) * report.seed_spread(results)["sd"]
+
+
+def compare(results: list[dict], grid: Grid, one: str, other: str, metric: str = "DSC", sign: int = 1) -> dict:
+    """Row `one` minus row `other`, times sign, over the patients of the primary endpoint that both report.
+
+    {"one", "other", "metric", "sign", "difference", "low", "high", "patients", "status"}, in points.
+    """
+    found = {"one": one, "other": other, "metric": metric, "sign": sign, "patients": 0, "status": OPEN}
+    nothing = {"difference": math.nan, "low": math.nan, "high": math.nan}
+    first, second = (_frame(results, grid, label) for label in (one, other))
+    if first.empty or second.empty:
+        return found | nothing
+    large = first[first.lesion_voxels >= report.LEAST]
+    points = (sign * 100 * (large[metric] - second[metric].reindex(large.index))).dropna()
+    low, high = report.interval(points)
+    found |= {"difference": float(points.mean()), "low": low, "high": high, "patients": len(points)}
+    limit = tolerance(results)
+    if len(points) >= FEWEST and limit == limit:
+        if low > 0 and found["difference"] > limit:
+            found["status"] = HOLDS
+        elif high < limit:
+            found["status"] = FAILS
+    return found
+
+
+def _frame(results: list[dict], grid: Grid, label: str) -> pd.DataFrame:
+    """A row's patients at the scale at which most of the grid was run."""
+    tables = report.tables(results, grid)
+    if not tables:
+        return pd.DataFrame()
+    base = tables[0].base
+    rows = [
+        r
+        for r in results
+        if report.row_of(r, grid) == label
+        and {k: v for k, v in r["recipe"].items() if k in base} == base
+        and r["data"]["name"] == tables[0].data
+    ]
+    return report.per_patient(rows)
+
+
+def all_of(comparisons: list[dict], what: str) -> Verdict:
+    """Holds if every comparison does, does not hold if one does not, else undecided."""
+    states = [c["status"] for c in comparisons]
+    counts = ", ".join(f"{states.count(s)} {s}" for s in (HOLDS, FAILS, OPEN) if s in states)
+    status = FAILS if FAILS in states else HOLDS if set(states) == {HOLDS} else OPEN
+    return Verdict(status, f"{what}: {counts} of {len(states)} comparisons", tuple(comparisons))
+
+
+def _better(grid: str, one: str, others, wanted=METRICS, sign: int = 1):
+    def decide(results: list[dict]) -> Verdict:
+        rivals = [label for label in GRIDS[grid].rows if label != one] if others is None else others
+        found = [compare(results, GRIDS[grid], one, other, m, sign) for other in rivals for m in wanted]
+        return all_of(found, f"{one} against {len(rivals)} on {', '.join(wanted)}")
+
+    return decide
+
+
+def _dice_buys(results: list[dict]) -> Verdict:
+    grid = GRIDS["table1"]
+    found = [compare(results, grid, "Dice", "BCE-Dice", m) for m in ("SEN", "RLR")]
+    found += [compare(results, grid, "Dice", "BCE-Dice", m, -1) for m in ("PPV", "RLP")]
+    return all_of(found, "Dice against BCE-Dice, up in SEN and RLR, down in PPV and RLP")
+
+
+def _variants(results: list[dict]) -> Verdict:
+    grid = GRIDS["table3"]
+    variants = [label for label in grid.rows if label != "UNet++"]
+    found = [compare(results, grid, one, "UNet++", m) for one in variants for m in ("DSC", "RLR")]
+    found += [compare(results, grid, "SCOAT-Net", other) for other in variants if other != "SCOAT-Net"]
+    return all_of(found, "four variants over UNet++ on DSC and RLR, SCOAT-Net over the others on DSC")
+
+
+def _few_parameters(results: list[dict]) -> Verdict:
+    counts = {name: networks.parameters(networks.create(name)) / 1e6 for name in ("unetpp", "scoatnet")}
+    ours = counts["scoatnet"] / counts["unetpp"] - 1
+    paper = 38.73 / 35.02 - 1
+    return Verdict(
+        HOLDS if ours <= paper else FAILS,
+        f"built from the equations {counts['unetpp']:.2f} → {counts['scoatnet']:.2f} M, +{100 * ours:.1f} %; the paper's own "
+        f"counts, +{100 * paper:.1f} %, are not reproduced",
+    )
+
+
+def _maps_narrow(key: str, what: str):
+    def decide(results: list[dict]) -> Verdict:
+        measured = [r for r in results if r.get("attention")]
+        if not measured:
+            return Verdict(OPEN, "no run's maps were measured on real scans")
+        comparisons = []
+        for result in measured:
+            for patient, shares in result["attention"][key].items():
+                first, last = shares[0], shares[-1]
+                comparisons.append({"patient": patient, "first": first, "last": last})
+        steps = np.array([c["last"] - c["first"] for c in comparisons])
+        low, high = report.interval(steps)
+        status = OPEN
+        if len(steps) >= FEWEST:
+            status = HOLDS if high < 0 else FAILS if low > 0 else OPEN
+        text = (
+            f"{what} changes by {100 * steps.mean():+.1f} points ({100 * low:+.1f} … {100 * high:+.1f}), {len(steps)} patients"
+        )
+        return Verdict(status, text, tuple(comparisons))
+
+    return decide
+
+
+def _restart(results: list[dict]) -> Verdict:
+    found = [compare(results, GRIDS["schedule"], "paper, with restart", "paper, no restart")]
+    return all_of(found, "with the restart against without")
+
+
+def _tiny(results: list[dict]) -> Verdict:
+    grid, missed = GRIDS["table2"], {}
+    for label in grid.rows:
+        frame = _frame(results, grid, label)
+        if len(frame):
+            tiny = frame[frame.lesion_voxels < report.LEAST]
+            if len(tiny):
+                missed[label] = bool((tiny.tp == 0).any())
+    if len(missed) < FEWEST:
+        return Verdict(OPEN, f"{len(missed)} networks were tested on a patient of fewer than {report.LEAST} lesion voxels")
+    share = np.mean(list(missed.values()))
+    text = f"{sum(missed.values())} of {len(missed)} networks find no voxel of a patient of fewer than {report.LEAST}"
+    return Verdict(HOLDS if share > 0.5 else FAILS, text)
+
+
+def _untestable(reason: str):
+    return lambda results: Verdict(UNTESTABLE, reason)
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim("1", "SCOAT-Net beats eight other networks on all six metrics", "Table II", _better("table2", "SCOAT-Net", None)),
+    Claim("2a", "BCE-Dice is the best of six losses", "Table I", _better("table1", "BCE-Dice", None, ("DSC",))),
+    Claim("2b", "Dice buys SEN and RLR at the cost of PPV and RLP", "Table I", _dice_buys),
+    Claim("3", "All four attention variants beat UNet++ on DSC and RLR; SCOAT-Net's is the best", "Table III", _variants),
+    Claim("4", "The attention adds few parameters (35.02 → 38.73 M)", "Table III", _few_parameters),
+    Claim(
+        "5a",
+        "Attention maps narrow from early to late nodes",
+        "Figure 5",
+        _maps_narrow("nodes", "the map's effective area, from X(1,1) to X(1,3),"),
+    ),
+    Claim(
+        "5b",
+        "Attention maps shrink as training goes on",
+        "Figure 5",
+        _maps_narrow("epochs", "the map's effective area, from the first epoch to the last,"),
+    ),
+    Claim(
+        "6",
+        "ESPNetv2's RLP is far below the rest",
+        "Table II",
+        _better("table2", "ESPNetv2", tuple(r for r in GRIDS["table2"].rows if r != "ESPNetv2"), ("RLP",), -1),
+    ),
+    Claim(
+        "7",
+        "It carries over to another scanner, and LOV follows the clinical course",
+        "Figure 6",
+        _untestable("no real patient was scanned twice here; chapter 15 follows phantoms, whose volumes are known"),
+    ),
+    Claim("8", "The restart at 0.001 helps slightly", "Section IV-A", _restart),
+    Claim(
+        "9",
+        "Fissures mislead UNet++ and not SCOAT-Net",
+        "Figure 5",
+        _untestable("fissures are not outlined in the real scans; chapter 14 measures it on phantoms, which know them"),
+    ),
+    Claim(
+        "10",
+        "UNet++ against U-Net: DSC, SEN, VA slightly up, RLP and RLR down",
+        "Table II",
+        lambda results: all_of(
+            [compare(results, GRIDS["table2"], "UNet++", "U-Net", m) for m in ("DSC", "SEN", "VA")]
+            + [compare(results, GRIDS["table2"], "UNet++", "U-Net", m, -1) for m in ("RLP", "RLR")],
+            "UNet++ against U-Net, up in DSC, SEN, VA, down in RLP, RLR",
+        ),
+    ),
+    Claim("11", "Most networks miss the tiny region", "Figure 4", _tiny),
+)
+
+
+def ledger(results: list[dict]) -> pd.DataFrame:
+    """Every claim with its verdict: claim, where, verdict, why."""
+    rows = []
+    for claim in CLAIMS:
+        verdict = claim.decide(results)
+        rows.append(
+            {"claim": f"{claim.number}. {claim.text}", "where": claim.where, "verdict": verdict.status, "why": verdict.reason}
+        )
+    return pd.DataFrame(rows)
+
+
+def as_text(results: list[dict]) -> str:
+    """The ledger for a terminal, the paper against itself first."""
+    lines = ["The paper against itself: DSC may not exceed (SEN + PPV) / 2 over the same cases, yet"]
+    lines += [f"  {r.table} {r.row}: {r.DSC:.2f} > {r['(SEN + PPV) / 2']:.3f}" for _, r in impossible_rows().iterrows()]
+    lines += ["Sentences that its tables contradict:"]
+    lines += [f"  {r.said}: the table has {r['the table']}" for _, r in contradictions().iterrows() if not r.agree]
+    spread = report.seed_spread(results)
+    known = f"{tolerance(results):.1f} points (sd over seeds {spread['sd']:.2f}, {spread['groups']} runs repeated)"
+    lines += [f"\nThe ledger. Tolerance: {known if spread['groups'] else 'unknown, no run was repeated with another seed'}"]
+    for _, row in ledger(results).iterrows():
+        lines += [f"  {row.claim} ({row['where']})", f"     {row.verdict.upper()}: {row.why}"]
+    return "\n".join(lines)
