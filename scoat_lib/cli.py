@@ -180,7 +180,9 @@ def evaluate(
     data: Data = None,
     results: Annotated[Path, typer.Option(help="Where a run's result is written, one JSON file a run.")] = Path("results"),
     name: Annotated[str, typer.Option(help="What to call the data in the result; default: its folder's name.")] = "",
-    threshold: Annotated[float, typer.Option(help="Probability above which a voxel is lesion; only for a weights file.")] = 0.5,
+    threshold: Annotated[
+        float | None, typer.Option(help="Probability above which a voxel is lesion; only for a weights file; default: its own.")
+    ] = None,
     threads: Threads = 0,
     json_: AsJson = False,
 ) -> None:
@@ -204,7 +206,8 @@ def evaluate(
         seen = set(segmenter.card.get("split", {}).get("train", [])) & set(cohort.names)
         if same:
             seen = set(segmenter.card["split"]["train"])
-        patients, path = experiments.evaluate(segmenter, cohort, cohort.names, threshold), None
+        cut = segmenter.threshold if threshold is None else threshold
+        patients, path = experiments.evaluate(segmenter, cohort, cohort.names, cut, flip=segmenter.flip), None
     table = experiments.scores(patients)
     if json_:
         print(json.dumps({"result": str(path) if path else None, "trained_on": sorted(seen), "scores": table}))
@@ -377,7 +380,12 @@ def segment(
     scan: Annotated[Path, typer.Argument(help="A chest CT as NIfTI, in HU (.nii or .nii.gz).")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the mask goes (.nii or .nii.gz).")],
     weights: Annotated[str | None, typer.Option(help="A weights file; default: the ones that come with scoat.")] = None,
-    threshold: Annotated[float, typer.Option(help="Probability above which a voxel is lesion.")] = 0.5,
+    threshold: Annotated[
+        float | None, typer.Option(help="Probability above which a voxel is lesion; default: the weights' own.")
+    ] = None,
+    flip: Annotated[
+        bool | None, typer.Option(help="Average each slice with its mirror image; default: as the weights ask.")
+    ] = None,
     probability: Annotated[Path | None, typer.Option(help="Also write the probability of each voxel here.")] = None,
     branches: Annotated[str, typer.Option(help="output (as trained), mean of the four branches, or 1 to 4.")] = "output",
     batch: Annotated[int, typer.Option(min=1, help="Slices at once; fewer take less memory.")] = 16,
@@ -396,7 +404,7 @@ def segment(
 
     _threads(threads)
     where = _device(device)
-    if not 0 < threshold < 1:
+    if threshold is not None and not 0 < threshold < 1:
         raise typer.BadParameter(f"{threshold} does not lie between 0 and 1", param_hint="--threshold")
     targets = [output] + ([probability] if probability else [])
     if len({t.absolute() for t in [*targets, scan]}) <= len(targets):
@@ -408,8 +416,8 @@ def segment(
     segmenter = load(weights)
     choice = int(branches) if branches.isdigit() else branches
     began = time.perf_counter()
-    p = inference.probabilities(segmenter, volume, batch, where, choice)
-    mask = inference.threshold_mask(p, threshold)
+    p = inference.probabilities(segmenter, volume, batch, where, choice, flip)
+    mask = inference.threshold_mask(p, segmenter.threshold if threshold is None else threshold)
     mask.save(output, overwrite)
     if probability:
         p.save(probability, overwrite)

@@ -78,23 +78,30 @@ def prepare(recipe: Recipe, data=None, cache=None) -> tuple[Cohort, Split]:
     return with_statistics(cohort, split.train), split
 
 
-def predict(segmenter: Segmenter, cohort: Cohort, name: str, threshold: float = 0.5, batch: int = 16, device="cpu"):
-    """A case's predicted lesion mask on the cohort's grid: (slices, H, W) bool."""
+def predict(
+    segmenter: Segmenter, cohort: Cohort, name: str, threshold: float = 0.5, batch: int = 16, device="cpu", flip: bool = False
+):
+    """A case's predicted lesion mask on the cohort's grid: (slices, H, W) bool. flip: average with the mirror image."""
     model = segmenter.model.to(device).eval()
-    cut = float(np.log(threshold / (1 - threshold)))
+    cut, parts = float(np.log(threshold / (1 - threshold))), []
     with torch.inference_mode():
-        parts = [
-            (model(x.to(device).contiguous(memory_format=torch.channels_last)).float() > cut)[:, 0].cpu().numpy()
-            for x in scan_slices(cohort, name, batch)
-        ]
+        for x in scan_slices(cohort, name, batch):
+            x = x.to(device).contiguous(memory_format=torch.channels_last)
+            logits = model(x).float()
+            if flip:
+                p = (torch.sigmoid(logits) + torch.sigmoid(model(x.flip(-1)).float()).flip(-1)) / 2
+                logits = torch.logit(p)
+            parts.append((logits > cut)[:, 0].cpu().numpy())
     return np.concatenate(parts)
 
 
-def evaluate(segmenter: Segmenter, cohort: Cohort, names, threshold: float = 0.5, device="cpu") -> dict[str, dict[str, int]]:
+def evaluate(
+    segmenter: Segmenter, cohort: Cohort, names, threshold: float = 0.5, device="cpu", flip: bool = False
+) -> dict[str, dict[str, int]]:
     """Voxel and region counts (`metrics.count`, 3-D, full connectivity) of each named patient, whole scan."""
     counts = {}
     for name in names:
-        predicted = predict(segmenter, cohort, name, threshold, device=device)
+        predicted = predict(segmenter, cohort, name, threshold, device=device, flip=flip)
         counts[name] = metrics.count(predicted, np.asarray(cohort.masks[name]))
     return counts
 

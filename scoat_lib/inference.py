@@ -12,13 +12,19 @@ from scoat_lib.weights import Segmenter
 
 @torch.inference_mode()
 def probabilities(
-    segmenter: Segmenter, scan: Scan, batch: int = 16, device: str | torch.device = "cpu", branches: str | int = "output"
+    segmenter: Segmenter,
+    scan: Scan,
+    batch: int = 16,
+    device: str | torch.device = "cpu",
+    branches: str | int = "output",
+    flip: bool | None = None,
 ) -> Scan:
     """The lesion probability of every voxel (float32, 0..1) on the scan's own grid.
 
     The slices are windowed and resampled to the spacing the weights were trained on; the probabilities are brought back
     bilinearly. branches: "output", as the network predicts; "mean", the average probability of X(0,1) … X(0,4); or one of
-    1 … 4. ValueError for another value, or a network without branches.
+    1 … 4. flip: average each slice with its mirror image, which doubles the time; None does as the weights' card says.
+    ValueError for another value of branches, or a network without them.
     """
     model = segmenter.model.to(device).eval()
     if branches != "output" and branches != "mean" and branches not in (1, 2, 3, 4):
@@ -31,23 +37,30 @@ def probabilities(
     for start in range(0, len(slices), batch):
         x = torch.from_numpy(slices[start : start + batch])[:, None].to(device)
         x = segmenter.preprocessing.normalise(x).to(memory_format=torch.channels_last)
-        if branches == "output":
-            p = torch.sigmoid(model(x).float())
-        else:
-            each = torch.sigmoid(torch.stack(model.branches(x)).float())
-            p = each.mean(0) if branches == "mean" else each[branches - 1]
+        p = _probability(model, x, branches)
+        if segmenter.flip if flip is None else flip:
+            p = (p + _probability(model, x.flip(-1), branches).flip(-1)) / 2
         if p.shape[-2:] != (rows, columns):
             p = F.interpolate(p, size=(rows, columns), mode="bilinear", align_corners=False)
         result[start : start + batch] = p[:, 0].cpu().numpy()
     return scan.with_axial(result)
 
 
-def segment(segmenter: Segmenter, scan: Scan, threshold: float = 0.5, **options) -> Scan:
+def _probability(model: torch.nn.Module, x: torch.Tensor, branches: str | int) -> torch.Tensor:
+    """(N, 1, H, W) in 0..1."""
+    if branches == "output":
+        return torch.sigmoid(model(x).float())
+    each = torch.sigmoid(torch.stack(model.branches(x)).float())
+    return each.mean(0) if branches == "mean" else each[branches - 1]
+
+
+def segment(segmenter: Segmenter, scan: Scan, threshold: float | None = None, **options) -> Scan:
     """The lesion mask of a scan: uint8, 1 where the probability is above threshold, on the scan's shape and affine.
 
-    options: those of `probabilities`. ValueError unless 0 < threshold < 1.
+    threshold: None takes the weights' own, 0.5 unless their card names another. options: those of `probabilities`.
+    ValueError unless 0 < threshold < 1.
     """
-    return threshold_mask(probabilities(segmenter, scan, **options), threshold)
+    return threshold_mask(probabilities(segmenter, scan, **options), segmenter.threshold if threshold is None else threshold)
 
 
 def threshold_mask(probability: Scan, threshold: float = 0.5) -> Scan:

@@ -96,7 +96,7 @@ def table_figure(table: Table, metric: str = "DSC") -> Figure:
     ax.invert_yaxis()
     ax.set_xlabel(f"{metric}, %")
     ax.set_title(f"{table.grid.title}\n{table.scale}", fontsize=9)
-    ax.legend(fontsize=8, loc="lower left")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     return figure
 
 

@@ -158,9 +158,9 @@ def tables(results: list[dict], grid: Grid, least: int = LEAST) -> list[Table]:
 
     A table's rows (per cent, points, mm, cm³): "patients", those with at least `least` lesion voxels, by which the six
     metrics are averaged (the primary endpoint first); "low" and "high", DSC's 95 % interval by bootstrap over patients;
-    "difference", "p", "pairs", DSC against the reference row over all patients of the two, Holm's p of a Wilcoxon test; "all patients", "DSC, all",
-    "DSC, pooled"; "HD95, mm", "surface Dice"; "LOV bias", "LOV low", "LOV high" (Bland–Altman); "folds", "seeds"; and
-    "paper DSC" … . A row that was not run has 0 patients.
+    "difference", "p", "pairs", DSC against the reference row over all patients of the two, Holm's p of a Wilcoxon test;
+    "all patients", "DSC, all", "DSC, pooled"; "HD95, mm", "surface Dice"; "LOV bias", "LOV low", "LOV high"
+    (Bland–Altman); "folds", "seeds"; and "paper DSC" … . A row that was not run has 0 patients.
     """
     groups: dict[str, list[dict]] = {}
     for result in results:

@@ -25,11 +25,24 @@ class WeightsError(ValueError):
 
 @dataclass
 class Segmenter:
-    """model: a network in evaluation mode. preprocessing: what its input must go through. card: what is known of it."""
+    """model: a network in evaluation mode. preprocessing: what its input must go through. card: what is known of it.
+
+    A card may hold "inference": {"threshold": 0..1, "flip": bool}, chosen on patients that the scores are not taken from.
+    """
 
     model: torch.nn.Module
     preprocessing: Preprocessing
     card: dict = field(default_factory=dict)
+
+    @property
+    def threshold(self) -> float:
+        """The probability above which a voxel is lesion: the card's, else 0.5."""
+        return float(self.card.get("inference", {}).get("threshold", 0.5))
+
+    @property
+    def flip(self) -> bool:
+        """Whether a slice and its mirror image are averaged: as the card says, else not."""
+        return bool(self.card.get("inference", {}).get("flip", False))
 
 
 def save(path, model: torch.nn.Module, preprocessing: Preprocessing, recipe: dict | None = None, **card) -> Path:

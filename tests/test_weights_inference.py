@@ -137,3 +137,23 @@ def test_the_model_card_quotes_the_results():
     assert not shipped.card["split"]["test"]
     assert len(shipped.card["split"]["train"]) == 15
     assert all(r["data"]["fingerprint"] == shipped.card["data"] for r in ours)
+
+
+def test_a_card_may_ask_for_a_threshold_and_the_mirror_image(tmp_path):
+    from scoat_lib.networks import create
+
+    torch.manual_seed(0)
+    model = create("unetpp", width=4)
+    path = weights.save(tmp_path / "w.safetensors", model, Preprocessing(), inference={"threshold": 0.3, "flip": True})
+    segmenter = weights.load(path)
+    assert (segmenter.threshold, segmenter.flip) == (0.3, True)
+    scan = Scan(np.random.default_rng(0).normal(-500, 300, (40, 36, 3)).astype(np.float32), np.diag([-2, -2, 3, 1]))
+    plain = inference.probabilities(segmenter, scan, flip=False).axial()
+    mirrored = inference.probabilities(segmenter, scan.with_axial(scan.axial()[:, :, ::-1].copy()), flip=False).axial()
+    both = inference.probabilities(segmenter, scan)
+    np.testing.assert_allclose(both.axial(), (plain + mirrored[:, :, ::-1]) / 2, atol=1e-6)
+    mask = inference.segment(segmenter, scan)
+    np.testing.assert_array_equal(mask.voxels, both.voxels > 0.3)
+    bare = weights.load(weights.save(tmp_path / "b.safetensors", model, Preprocessing()))
+    assert (bare.threshold, bare.flip) == (0.5, False)
+    np.testing.assert_array_equal(inference.segment(bare, scan).voxels, inference.probabilities(bare, scan).voxels > 0.5)
