@@ -5,11 +5,14 @@ python book/build.py                                   quick scale, phantom coho
 python book/build.py --scale real --data FOLDER        real scans → _build/real (ignored by git)
 python book/build.py --in-place                        quick scale, outputs kept in book/*.ipynb
 python book/build.py --badges                          the repository's address of _config.yml into the notebooks
+python book/build.py --api                             book/api.md from the package's docstrings
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
 import json
 import os
 import re
@@ -55,9 +58,12 @@ def run_all(target: Path, parameters: dict, jobs: int, threads: int) -> None:
     todo = chapters()
     with ThreadPoolExecutor(jobs) as pool:
         waiting = [(path, pool.submit(run, path, target / path.name, parameters, threads)) for path in todo]
+        seconds = {}
         for number, (path, future) in enumerate(waiting, 1):
             print(f"[{number}/{len(todo)}] {path.stem} ", end="", flush=True)
-            print(f"{future.result():.0f} s", flush=True)
+            seconds[path.stem] = future.result()
+            print(f"{seconds[path.stem]:.0f} s", flush=True)
+    (target / "seconds.json").write_text(json.dumps(seconds))
 
 
 def clean(path: Path) -> None:
@@ -86,12 +92,62 @@ def build_site(executed: Path, output: Path) -> Path:
         shutil.copy(ROOT / name, source / name)
     for path in chapters():
         shutil.copy(executed / path.name, source / "book" / path.name)
+    fill_in(source / "book" / "reproducibility.md", executed)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     words = [str(jupyter_book), "build", str(source), "--path-output", str(output), "-W", "-n", "--keep-going", "-q"]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the site has warnings:\n{(done.stdout + done.stderr)[-4000:]}")
     return output / "_build" / "html" / "index.html"
+
+
+def fill_in(page: Path, executed: Path) -> None:
+    """The two tables of the page on reproducibility: seconds of each chapter as run, and every result's provenance."""
+    times = executed / "seconds.json"
+    rows = json.loads(times.read_text()) if times.exists() else {}
+    lines = ["| page | seconds |", "| --- | --- |", *(f"| {name} | {value:.0f} |" for name, value in rows.items())]
+    text = page.read_text().replace("<!-- times -->", "\n".join(lines) if rows else "Not timed in this build.")
+    lines = ["| network | loss | width | fold | seed | commit | device | minutes | date |", "|" + " --- |" * 9]
+    for path in sorted((ROOT / "results").glob("*.json")):
+        result = json.loads(path.read_text())
+        if "recipe" in result:
+            r, p = result["recipe"], result["provenance"]
+            words = [r["network"], r["loss"], r["width"], r["fold"], r["seed"], (p["commit"] or "unknown")[:8], p["device"]]
+            lines.append("| " + " | ".join(map(str, [*words, round(p["seconds"] / 60), p["date"]])) + " |")
+    page.write_text(text.replace("<!-- provenance -->", "\n".join(lines)))
+
+
+def api() -> str:
+    """book/api.md: every public name of the package with its signature and docstring, room by room."""
+    package = ROOT / "scoat_lib"
+    rooms = "scan phantom cohort blocks attention networks losses metrics weights inference training grids experiments"
+    lines = ["# The package", "", "Every public name, from the docstrings (`python book/build.py --api` writes this page).", ""]
+    for room in f"{rooms} report claims plots viewer".split():
+        files = [package / f"{room}.py"] if (package / f"{room}.py").exists() else sorted((package / room).glob("*.py"))
+        for path in files:
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            tree = ast.parse(path.read_text())
+            lines += [f"## `{name}`", "", "```text", inspect.cleandoc(ast.get_docstring(tree) or ""), "```", ""]
+            for node in tree.body:
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                    lines += _entry(node)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _entry(node: ast.FunctionDef | ast.ClassDef) -> list[str]:
+    """A function, or a class with its public methods, as markdown."""
+    if isinstance(node, ast.ClassDef):
+        bases = ", ".join(ast.unparse(b) for b in node.bases)
+        head = f"class {node.name}" + (f"({bases})" if bases else "")
+    else:
+        returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+        head = f"{node.name}({ast.unparse(node.args)}){returns}"
+    text = inspect.cleandoc(ast.get_docstring(node) or "")
+    for method in node.body if isinstance(node, ast.ClassDef) else []:
+        words = ast.get_docstring(method) if isinstance(method, ast.FunctionDef) else None
+        if words and not method.name.startswith("_"):
+            text += f"\n\n.{method.name}: {inspect.cleandoc(words).splitlines()[0]}"
+    return [f"### {node.name}", "", "```text", head, "", text, "```", ""]
 
 
 def repository() -> tuple[str, str]:
@@ -142,11 +198,15 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder of real scans; needed for real and paper")
     parser.add_argument("--in-place", action="store_true", help="keep the outputs in book/*.ipynb; build no site")
     parser.add_argument("--badges", action="store_true", help="only write the Colab badges and bootstrap cells")
+    parser.add_argument("--api", action="store_true", help="only write book/api.md")
     parser.add_argument("--jobs", type=int, default=2, help="chapters at a time")
     parser.add_argument("--threads", type=int, default=1, help="torch threads each")
     arguments = parser.parse_args()
     if arguments.badges:
         write_badges()
+        return 0
+    if arguments.api:
+        (BOOK / "api.md").write_text(api())
         return 0
     if arguments.scale != "quick" and arguments.data is None:
         parser.error(f"--scale {arguments.scale} needs --data FOLDER (python data/download.py fetches the public record)")

@@ -380,3 +380,169 @@ def _limits_of_agreement(answer):
 def _believable(answer):
     for s in (1.0, 12.5):
         _same(answer(s), 2.7718585822512662 * s, f"believable({s})")
+
+
+@_exercise
+def _cannot_be(answer):
+    for row, expected in (
+        ((85.74, 84.97, 83.52), True),
+        ((87.73, 87.28, 87.93), True),
+        ((89.48, 88.74, 90.64), False),
+        ((80.0, 80.0, 80.0), False),
+    ):
+        _same(answer(*row), expected, f"cannot_be{row}")
+
+
+@_exercise
+def _decide(answer):
+    cases = (
+        ((1.5, 4.5, 3.0, 1.0, 9), "holds"),
+        ((0.2, 1.4, 0.8, 1.0, 9), "undecided"),
+        ((0.2, 0.9, 0.6, 1.0, 9), "does not hold"),
+        ((-3.0, -0.5, -2.0, 1.0, 9), "does not hold"),
+        ((1.5, 4.5, 3.0, 1.0, 4), "undecided"),
+        ((-0.5, 3.0, 1.2, 1.0, 9), "undecided"),
+    )
+    for arguments, expected in cases:
+        if answer(*arguments) != expected:
+            raise Wrong(f"decide{arguments} gave {answer(*arguments)!r}, expected {expected!r}")
+
+
+@_exercise
+def _dsc_range(answer):
+    for sen, ppv in ((0.9, 0.9), (0.8, 0.6), (0.3, 0.4)):
+        _same(answer(sen, ppv), (max(0.0, sen + ppv - 1), 2 / (1 / sen + 1 / ppv)), f"dsc_range({sen}, {ppv})")
+
+
+@_exercise
+def _group_folds(answer):
+    slices = [(f"p{i % 7}", i) for i in range(50)]
+    folds = answer(list(slices), 3)
+    if folds is None or len(folds) != 3:
+        raise Wrong("group_folds returns k lists")
+    if sorted(s for fold in folds for s in fold) != sorted(slices):
+        raise Wrong("every slice must be in exactly one list")
+    owners = [{p for p, _ in fold} for fold in folds]
+    if sum(len(o) for o in owners) != 7:
+        raise Wrong("a patient is in two lists")
+    if max(map(len, owners)) - min(map(len, owners)) > 1:
+        raise Wrong("the numbers of patients differ by more than one")
+
+
+@_exercise
+def _safe_dice(answer):
+    one, other = np.array([[1, 1, 0]]), np.array([[0, 1, 0]])
+    _same(answer(one, other), 2 / 3, "safe_dice of [1 1 0] and [0 1 0]")
+    _same(answer(0 * one, 0 * one), 1.0, "safe_dice of two empty masks")
+    for bad in ((one, 255 * other), (one * 0.5, other), (one, other[:, :2])):
+        try:
+            answer(*bad)
+        except ValueError:
+            continue
+        raise Wrong("values other than 0 and 1, or different shapes, must raise ValueError")
+
+
+@_exercise
+def _inflation(answer):
+    d = np.array([0.2, 0.1, 0.3])
+    _same(answer([0.5, 0.6, 0.4], [0.7, 0.7, 0.7]), (d.mean(), 0.1 / math.sqrt(3)), "inflation")
+
+
+@_exercise
+def _calibration_error(answer):
+    p, t = np.array([0.05, 0.05, 0.95, 0.95, 1.0]), np.array([0, 1, 1, 1, 0])
+    _same(answer(p, t), 0.4 * 0.45 + 0.6 * abs(2.9 / 3 - 2 / 3), "calibration_error")
+
+
+@_exercise
+def _with_mirror(answer):
+    x = np.arange(6.0).reshape(2, 3)
+
+    def predict(a):
+        return a * np.array([[1, 2, 4]])
+
+    _same(answer(predict, x), [[0, 2, 5], [7.5, 8, 12.5]], "with_mirror")
+
+
+@_exercise
+def _best_threshold(answer):
+    rng = np.random.default_rng(6)
+    truths = [rng.random((6, 6)) > 0.6 for _ in range(4)]
+    arrays = [np.clip(0.3 * t + 0.5 * rng.random(t.shape), 0, 1) for t in truths]
+    candidates, expected = [0.2, 0.4, 0.6], []
+    for left in range(4):
+        means = []
+        for cut in candidates:
+            scores = []
+            for p, t in ((arrays[i], truths[i]) for i in range(4) if i != left):
+                a = p > cut
+                scores.append(2 * (a & t).sum() / (a.sum() + t.sum()) if a.any() or t.any() else 1.0)
+            means.append(sum(scores) / 3)
+        expected.append(candidates[means.index(max(means))])
+    _same(answer(arrays, truths, candidates), expected, "best_threshold of four patients")
+
+
+@_exercise
+def _hounsfield(answer):
+    for mu, water, expected in ((0.19, 0.19, 0.0), (0.0, 0.19, -1000.0), (0.38, 0.19, 1000.0), (0.2, 0.25, -200.0)):
+        _same(answer(mu, water), expected, f"hounsfield({mu}, {water})", 1e-6)
+
+
+@_exercise
+def _standardise(answer):
+    train, test = [np.array([[0.0, 2.0]]), np.array([[4.0], [6.0]])], [np.array([[3.0, 13.0]])]
+    got = answer([a.copy() for a in train], [a.copy() for a in test])
+    if got is None or len(got) != 2:
+        raise Wrong("standardise returns two lists")
+    sd = math.sqrt(5)
+    _same(got[1][0], [[0.0, 10 / sd]], "the test array")
+    _same(got[0][0], [[-3 / sd, -1 / sd]], "the first training array")
+
+
+@_exercise
+def _count_nodes(answer):
+    for depth in (1, 2, 4, 5):
+        nodes = [(i, j) for i in range(depth + 1) for j in range(depth + 1 - i)]
+        extra = [(i, j) for i, j in nodes if j > 0 and i + j < depth]
+        _same(answer(depth), (len(nodes), len(extra)), f"count_nodes({depth})")
+
+
+@_exercise
+def _spatial_parameters(answer):
+    for c_skip, c_up, f in ((8, 8, 8), (128, 256, 1)):
+        _same(answer(c_skip, c_up, f), f * (c_skip + c_up) + 5 * f + 2, f"spatial_parameters({c_skip}, {c_up}, {f})")
+
+
+@_exercise
+def _bottleneck(answer):
+    for channels, r, inner in ((256, 16, 16), (24, 16, 1), (8, 16, 1), (96, 4, 24)):
+        _same(answer(channels, r), (inner, 2 * channels * inner), f"bottleneck({channels}, {r})")
+
+
+@_exercise
+def _attention_nodes(answer):
+    for depth, expected in ((2, [(1, 1)]), (4, [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (3, 1)])):
+        _same(answer(depth), expected, f"attention_nodes({depth})")
+
+
+@_exercise
+def _iou_from_dsc(answer):
+    for both, one, other in ((3, 2, 1), (5, 0, 0), (1, 9, 0)):
+        dsc = 2 * both / (2 * both + one + other)
+        _same(answer(dsc), both / (both + one + other), f"iou_from_dsc({dsc:.3f})")
+
+
+@_exercise
+def _volume_agreement(answer):
+    a, b = np.zeros((4, 4), bool), np.zeros((4, 4), bool)
+    a[0], b[3] = True, True
+    _same(answer(a, b), 1.0, "volume_agreement of two equal rows")
+    b[2] = True
+    _same(answer(a, b), 1 - 2 * 4 / 12, "volume_agreement of 4 and 8 pixels")
+    _same(answer(a & False, b & False), 1.0, "volume_agreement of two empty masks")
+
+
+@_exercise
+def _cosine_rate(answer):
+    for t, expected in ((0.0, 0.0), (0.05, 0.5), (0.1, 1.0), (0.55, 0.505), (1.0, 0.01)):
+        _same(answer(t, 1.0, 0.1, 0.01), expected, f"cosine_rate({t}, 1, 0.1, 0.01)")

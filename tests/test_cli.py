@@ -42,7 +42,7 @@ def trained(data_folder, tmp_path_factory):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("command", ["phantom", "train", "evaluate", "segment"])
+@pytest.mark.parametrize("command", ["phantom", "train", "evaluate", "experiment", "report", "segment"])
 def test_help_explains_each_command(command):
     text = scoat(command, "--help").stdout
     assert len(text) > 600
@@ -152,3 +152,40 @@ def test_the_commands_defaults_are_the_recipes(tmp_path, monkeypatch):
     with pytest.raises(Seen) as caught:
         cli.app(["train", "--runs", str(tmp_path)], standalone_mode=False)
     assert caught.value.args[0] == Recipe()
+
+
+def test_an_experiment_does_what_is_missing_and_a_report_shows_it(data_folder, tmp_path):
+    words = ["--data", data_folder, "--results", tmp_path / "r", "--runs", tmp_path / "w", "--width", 4, "--epochs", 1]
+    words += ["--size", 64, "--precision", "32-true", "--folds", "0", "--only", "SCOAT-Net", "--only", "UNet++"]
+    listed = json.loads(scoat("experiment", "table3", *words, "--dry-run", "--json").stdout)
+    assert listed == {"wanted": 2, "present": 0, "missing": 2}
+    assert not (tmp_path / "r").exists()
+    done = json.loads(scoat("experiment", "table3", *words, "--processes", 2, "--json").stdout)
+    assert (done["done"], done["failed"]) == (2, {})
+    again = scoat("experiment", "table3", *words)
+    assert "2 of 2 results" in again.stdout
+    text = scoat("report", "table3", "--results", tmp_path / "r").stdout
+    assert text.count("not run") == 3
+    assert "worst patient" in text
+    scoat("report", "table3", "--results", tmp_path / "r", "--format", "latex", "-o", tmp_path / "out")
+    assert {"table3.tex", "table3.png", "table3-figure3.png"} <= {p.name for p in (tmp_path / "out").iterdir()}
+    refused = scoat("report", "table3", "--results", tmp_path / "r", "-o", tmp_path / "out", "--format", "latex", code=3)
+    assert "exists" in refused.stderr
+    assert "UNDECIDED" in scoat("report", "--claims", "--results", tmp_path / "r").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["experiment", "table9"], 3, "known: table1"),
+        (["experiment", "table3", "--only", "V9"], 3, "has no row V9"),
+        (["experiment", "table3", "--folds", "x"], 2, "is not like 0"),
+        (["experiment", "table3", "--folds", "7"], 3, "folds 0 to 4"),
+        (["report", "--results", "nowhere"], 3, "holds no result"),
+        (["report", "--format", "html"], 2, "none of text"),
+    ],
+)
+def test_bad_words_of_experiment_and_report(words, code, text, data_folder):
+    more = ["--data", data_folder] if words[0] == "experiment" else []
+    done = scoat(*words, *more, code=code)
+    assert text in " ".join(done.stderr.split())

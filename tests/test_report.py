@@ -65,3 +65,118 @@ def test_only_the_folders_own_files_are_read(tmp_path, results):
     assert report.load(tmp_path / "absent") == []
     assert report.summary([]).empty
     assert list(report.provenance(results).commit.unique()) == ["abcdef01"]
+
+
+# --- tables of grids -------------------------------------------------------------------------------------------------
+
+
+def measured(network, values, fold=0, seed=0, **fields):
+    made = result(network, {n: (round(1e4 * v), round(1e4 * (1 - v)), round(1e4 * (1 - v))) for n, v in values.items()})
+    made["recipe"] = Recipe(network=network, fold=fold, seed=seed, **fields).to_dict()
+    made["measures"] = {
+        n: {"hd95_mm": None if v == 0 else 8.0, "surface_dice": v, "voxel_mm3": 2.0, "lesions": [[60_000, 100], [40, 0]]}
+        for n, v in values.items()
+    }
+    return made
+
+
+VALUES = {f"p{k}": 0.5 + 0.05 * k for k in range(6)}
+
+
+def test_a_table_shows_every_row_and_says_what_was_not_run():
+    from scoat_lib import grids
+
+    rivals = [measured("unetpp", VALUES), measured("scoatnet", {n: v + 0.02 for n, v in VALUES.items()})]
+    other_scale = measured("unet", VALUES, width=16)
+    (table, wide) = report.tables([*rivals, other_scale], grids.get("table2"))
+    assert list(table.rows.index) == list(grids.get("table2").rows)
+    assert table.rows.patients["UNet++"] == 6
+    assert table.rows.patients["U-Net"] == 0  # its run is of another scale
+    assert wide.rows.patients["U-Net"] == 6
+    assert table.rows.difference["UNet++"] == pytest.approx(-2)
+    assert table.rows.p["UNet++"] == pytest.approx(2 / 2**6)
+    assert table.rows["paper DSC"]["SCOAT-Net"] == 89.48
+    text = report.as_text(table)
+    assert text.count(report.NOT_RUN) == 7
+    assert "width 8" in text
+    latex = report.as_latex(table)
+    assert latex.count(report.NOT_RUN) == 7
+    assert "toprule" in latex
+
+
+def test_rows_are_averaged_over_the_patients_that_all_have():
+    from scoat_lib import grids
+
+    few = {n: VALUES[n] for n in ("p0", "p1")}
+    results = [measured("unetpp", VALUES), measured("scoatnet", VALUES), measured("unet", few)]
+    (table,) = report.tables(results, grids.get("table2"))
+    assert set(table.rows.patients) == {0, 2}
+    assert table.rows.DSC["UNet++"] == pytest.approx(52.5)
+    assert table.rows.pairs["UNet++"] == 6  # a difference uses all patients of its two rows
+    assert table.rows.pairs["U-Net"] == 2
+
+
+def test_seeds_are_averaged_before_patients():
+    frame = report.per_patient([measured("unet", {"p0": 0.5}), measured("unet", {"p0": 0.7}, seed=1)])
+    assert frame.DSC["p0"] == pytest.approx(0.6)
+    assert len(frame) == 1
+
+
+def test_a_row_is_found_whatever_the_scale():
+    from scoat_lib import grids
+
+    alpha, table1 = grids.get("alpha"), grids.get("table1")
+    made = measured("scoatnet", VALUES, loss_options={"alpha": 2.0}, width=16)
+    assert report.row_of(made, alpha) == "α = 2"
+    assert report.row_of(made, table1) is None  # another α is not Table I's BCE-Dice
+    assert report.row_of(measured("scoatnet", VALUES, loss="mae"), table1) == "MAE"
+    assert report.row_of(measured("scoatnet", VALUES, split="slice"), table1) is None
+    assert report.row_of(measured("unetpp", VALUES, loss="mae"), table1) is None
+
+
+def test_volumes_distances_and_lesions():
+    from scoat_lib import grids
+
+    results = [measured("scoatnet", VALUES), measured("unetpp", VALUES)]
+    row = report.tables(results, grids.get("table2"))[0].rows.loc["SCOAT-Net"]
+    assert row["HD95, mm"] == 8
+    assert row["surface Dice"] == pytest.approx(62.5)
+    assert row["LOV bias"] == pytest.approx(0, abs=1e-9)
+    recall = report.lesion_recall(results)
+    assert recall.lesions.tolist() == [12, 0, 0, 12]
+    assert recall.found.tolist()[::3] == [0, 1]
+    assert recall.covered.iloc[3] == pytest.approx(100 / 60_000)
+
+
+def test_holm():
+    assert report.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    with_gap = report.holm([float("nan"), 0.02, 0.5])
+    assert np.isnan(with_gap[0])
+    assert with_gap[1:] == pytest.approx([0.04, 0.5])
+
+
+def test_results_of_other_numerics_are_left_out(tmp_path, results):
+    from scoat_lib.experiments import RESULTS_VERSION
+
+    (tmp_path / "old.json").write_text(json.dumps(results[0] | {"results_version": RESULTS_VERSION - 1}))
+    (tmp_path / "new.json").write_text(json.dumps(results[0] | {"results_version": RESULTS_VERSION}))
+    (tmp_path / "attention").mkdir()
+    (tmp_path / "attention" / "new.json").write_text('{"nodes": {}}')
+    (loaded,) = report.load(tmp_path)
+    assert loaded["attention"] == {"nodes": {}}
+
+
+def test_the_worst_patients_are_named():
+    from scoat_lib import grids
+
+    (table,) = report.tables([measured("scoatnet", VALUES), measured("unetpp", VALUES)], grids.get("table2"))
+    worst = report.worst(table, 1)
+    assert set(worst.patient) == {"p0"}
+    assert set(worst.row) == {"SCOAT-Net", "UNet++"}
+
+
+def test_alike_keeps_to_one_recipe(results):
+    made = [measured("unet", VALUES), measured("unet", VALUES, width=16), measured("unet", VALUES, loss="mae")]
+    assert report.alike(made) == made[:1]
+    assert report.alike(made, loss=None) == [made[0], made[2]]
+    assert report.alike(made, loss="mae") == [made[2]]

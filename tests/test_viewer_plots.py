@@ -57,3 +57,37 @@ def test_figures_have_a_panel_for_each():
     plots.curve(ax, [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}], "loss", "run")
     assert ax.lines[0].get_ydata().tolist() == [2.0, 1.0]
     plt.close("all")
+
+
+def test_figures_of_tables():
+    import pandas as pd
+    from test_report import VALUES, measured
+
+    from scoat_lib import grids, plots, report
+
+    (table,) = report.tables([measured("scoatnet", VALUES), measured("unetpp", VALUES)], grids.get("table2"))
+    figure = plots.table_figure(table)
+    texts = [t.get_text() for t in figure.axes[0].texts]
+    assert texts.count("not run") == 7
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == list(grids.get("table2").rows)
+    frame = table.patients["SCOAT-Net"].copy()
+    frame.loc["fails"] = 0.0 * frame.loc["p5"]
+    figure = plots.box_plot(frame)
+    assert "fails" in {t.get_text() for t in figure.axes[0].texts}  # who fails is named
+    figure = plots.bland_altman(pd.DataFrame({"predicted_ml": [10.0, 30.0, 20.0], "true_ml": [12.0, 20.0, 20.0]}))
+    lines = [line.get_ydata()[0] for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1]
+    assert any(abs(v - 8 / 3) < 1e-6 for v in lines)
+    plots.plt.close("all")
+
+
+def test_a_drawing_is_a_small_png():
+    from matplotlib import pyplot as plt
+
+    from scoat_lib import viewer
+
+    figure, ax = plt.subplots(figsize=(2, 1))
+    ax.plot([0, 1])
+    png = viewer.drawing(figure)
+    assert png.startswith(b"\x89PNG")
+    assert len(png) < 20_000
+    assert not plt.fignum_exists(figure.number)

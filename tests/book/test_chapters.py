@@ -50,7 +50,8 @@ def test_a_chapter_has_its_parts(name):
     text = prose(notebook)
     for part in ("After this chapter you can", "Predict first", "## Exercises", "## What to read next", "The paper · section"):
         assert part in text, f"{name} has no {part!r}"
-    assert text.count("{exercise-start}") >= 2
+    assert text.count("{exercise-start}") >= 3
+    assert any("viewer.stack" in c.source for c in code_cells(notebook)), f"{name} has no widget"
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -156,7 +157,32 @@ def test_solutions_fold_and_belong_to_exercises():
         assert text.count(":class: dropdown") == len(labels)
 
 
-# references and the map
+# references, the map, the package's page
+
+
+def test_the_page_of_the_package_is_what_its_docstrings_say():
+    assert (BOOK / "api.md").read_text() == build.api(), "run python book/build.py --api"
+
+
+def test_the_page_on_reproducibility_lists_every_result(tmp_path):
+    import json
+
+    page = tmp_path / "page.md"
+    page.write_text((BOOK / "reproducibility.md").read_text())
+    (tmp_path / "seconds.json").write_text('{"01-lungs-in-ct": 3.4}')
+    build.fill_in(page, tmp_path)
+    text = page.read_text()
+    assert "| 01-lungs-in-ct | 3 |" in text
+    results = [json.loads(p.read_text()) for p in (ROOT / "results").glob("*.json")]
+    assert text.count("| CPU ") + text.count("| NVIDIA ") == sum("recipe" in r for r in results)
+
+
+def test_the_plan_for_teachers_names_exercises_that_exist():
+    text = (BOOK / "teachers.md").read_text()
+    rows = [line for line in text.splitlines() if re.match(r"\| \d+ \|", line)]
+    assert len(rows) == 12
+    named = {n for row in rows for n in re.findall(r"`(\w+)`", row)}
+    assert named <= set(exercises.names()), named - set(exercises.names())
 
 
 def test_cited_works_exist():
@@ -225,7 +251,7 @@ def test_papermill_runs_every_chapter_and_their_site_builds_without_a_warning(tm
 
 def test_stored_outputs_hold(tmp_path):
     """pytest --nbval: text strictly, pictures and what training makes (tag nbval-ignore-output) by running only."""
-    halves = [CHAPTERS[0::2], CHAPTERS[1::2]]
+    halves = [CHAPTERS[0::2], CHAPTERS[1::2]]  # two at a time, one torch thread each
     words = [sys.executable, "-m", "pytest", "--nbval", "-q", "-p", "no:cacheprovider", "--override-ini", "addopts="]
     environment = {**__import__("os").environ, "OMP_NUM_THREADS": "1"}
     running = [
