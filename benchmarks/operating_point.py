@@ -1,0 +1,84 @@
+"""Threshold and mirror image for the shipped weights, chosen on patients that the folds' networks never saw.
+
+    python benchmarks/operating_point.py RUN [RUN ...] --data FOLDER
+
+RUN: finished runs of one recipe on different folds. For every threshold, with and without averaging the mirror image, the DSC
+of each patient by the run that left it out; their mean over patients with at least 1 000 lesion voxels (the protocol's
+primary endpoint), over all, and pooled. Written to results/shipped/operating-point-wWIDTH.json. The protocol's own scores keep
+0.5 and no mirror image; the weights that are shipped are judged on other patients still.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scoat_lib import experiments
+from scoat_lib.cohort import scan_slices
+from scoat_lib.report import LEAST
+from scoat_lib.training import Recipe, write_whole
+from scoat_lib.weights import load
+
+THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, nargs="+", help="folders of finished runs, one a fold")
+    parser.add_argument("--data", required=True, help="the folder of scans they were trained on")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    counts: dict[tuple[bool, float], dict[str, tuple[int, int, int]]] = {}
+    folds, shared = [], None
+    for folder in chosen.run:
+        recipe = Recipe.from_dict(json.loads((folder / "recipe.json").read_text())["recipe"])
+        rest = {k: v for k, v in recipe.to_dict().items() if k != "fold"}
+        if shared not in (None, rest):
+            raise SystemExit(f"{folder}: is of another recipe than the runs before it")
+        shared = rest
+        folds.append(recipe.fold)
+        cohort, split = experiments.prepare(recipe, chosen.data)
+        model = load(folder / "weights.safetensors").model
+        for name in split.test:
+            truth = np.asarray(cohort.masks[name])
+            parts: dict[bool, list] = {False: [], True: []}
+            with torch.inference_mode():
+                for x in scan_slices(cohort, name, 16):
+                    x = x.contiguous(memory_format=torch.channels_last)
+                    one = torch.sigmoid(model(x))[:, 0]
+                    other = torch.sigmoid(model(x.flip(-1)))[:, 0].flip(-1)
+                    parts[False].append(one.numpy())
+                    parts[True].append(((one + other) / 2).numpy())
+            for flip, values in parts.items():
+                p = np.concatenate(values)
+                for cut in THRESHOLDS:
+                    a = p > cut
+                    counts.setdefault((flip, cut), {})[name] = (int((a & truth).sum()), int(a.sum()), int(truth.sum()))
+    rows = []
+    for (flip, cut), patients in counts.items():
+        dsc = {n: 200 * both / max(1, a + b) for n, (both, a, b) in patients.items()}
+        large = [dsc[n] for n, (_, _, b) in patients.items() if b >= LEAST]
+        total = np.sum(list(patients.values()), axis=0)
+        rows.append(
+            {"flip": flip, "threshold": cut, "primary": round(float(np.mean(large)), 2)}
+            | {"all": round(float(np.mean(list(dsc.values()))), 2)}
+            | {"pooled": round(float(200 * total[0] / (total[1] + total[2])), 2)}
+            | {"patients": {n: round(v, 2) for n, v in dsc.items()}}
+        )
+    best = max(rows, key=lambda row: (row["primary"], row["pooled"]))
+    content = {"recipe": shared, "folds": sorted(folds), "rows": rows}
+    content |= {"best": {k: best[k] for k in ("flip", "threshold", "primary", "all", "pooled")}}
+    content |= {"provenance": experiments.provenance(experiments.device_name())}
+    out = chosen.results / "shipped" / f"operating-point-w{shared['width']}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, json.dumps(content, indent=1) + "\n")
+    print(json.dumps(content["best"]), out)
+
+
+if __name__ == "__main__":
+    main()
