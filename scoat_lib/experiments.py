@@ -53,9 +53,19 @@ DONE, STOPPED, BUSY = "done", "stopped", "busy"  # what became of a run that an 
 PACKAGES = ("torch", "lightning-fabric", "monai", "numpy", "scipy", "connected-components-3d", "nibabel")
 
 
+# The fields a recipe had when RESULTS_VERSION was last raised. A field added later is hashed only where it is not at its
+# default, so that results from before it keep their names; with the next version this list is written anew.
+_FIRST_FIELDS = frozenset(
+    "network options width loss loss_options schedule epochs until rate batch accumulate clip supervision size window split "
+    "folds fold fold_seed validation lesion_free augment precision seed".split()
+)
+
+
 def key(recipe: Recipe, fingerprint: str) -> str:
     """The name of a result: a hash of the whole recipe, the data's fingerprint and RESULTS_VERSION. 20 hex digits."""
-    content = {"recipe": recipe.to_dict(), "data": fingerprint, "version": RESULTS_VERSION}
+    default = Recipe().to_dict()
+    hashed = {k: v for k, v in recipe.to_dict().items() if k in _FIRST_FIELDS or v != default[k]}
+    content = {"recipe": hashed, "data": fingerprint, "version": RESULTS_VERSION}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
 
 

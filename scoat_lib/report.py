@@ -250,7 +250,8 @@ def per_patient(results: list[dict]) -> pd.DataFrame:
                 | {"hd95_mm": _number(more.get("hd95_mm")), "surface_dice": more.get("surface_dice", float("nan"))}
                 | {"true_ml": (counts["tp"] + counts["fn"]) * voxel, "predicted_ml": (counts["tp"] + counts["fp"]) * voxel}
             )
-    return pd.DataFrame(rows).groupby("patient").mean() if rows else pd.DataFrame()
+    columns = ["lesion_voxels", *metrics.METRICS, "tp", "fp", "fn", "hd95_mm", "surface_dice", "true_ml", "predicted_ml"]
+    return pd.DataFrame(rows, columns=["patient", *columns]).groupby("patient").mean()
 
 
 def _number(value) -> float:
@@ -268,7 +269,7 @@ def lesion_recall(results: list[dict], bins: Sequence[float] = BINS_ML) -> pd.Da
         for measures in result.get("measures", {}).values()
         for size, hit in measures["lesions"]
     ]
-    frame = pd.DataFrame(rows, columns=["ml", "found", "covered"])
+    frame = pd.DataFrame(rows, columns=["ml", "found", "covered"], dtype=float)
     labels = [f"{low:g}–{high:g} ml" if np.isfinite(high) else f"> {low:g} ml" for low, high in pairwise(bins)]
     groups = frame.groupby(pd.cut(frame.ml, bins, labels=labels), observed=False)
     return pd.DataFrame({"lesions": groups.size(), "found": groups.found.mean(), "covered": groups.covered.mean()})

@@ -19,3 +19,29 @@ def test_the_benchmarks_run(tmp_path):
     assert all(r["images/s"] > 0 for r in result["networks"])
     assert result["equation 10"][0]["points"] > 10_000
     assert set(result["data path"]) == {"slices/s", "network slices/s", "data ÷ network"}
+
+
+def test_attention_is_followed_ablated_and_an_operating_point_chosen(data_folder, tmp_path):
+    """The three scripts behind chapters 14 and 18, on phantoms: their files hold what the chapters read."""
+
+    def script(name, *words):
+        words = [sys.executable, ROOT / "benchmarks" / f"{name}.py", *words, "--data", data_folder]
+        done = subprocess.run([*map(str, words), "--results", str(tmp_path / "r")], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+    script("attention_course", "--epochs", "1", "--runs", tmp_path / "w")
+    (result,) = (tmp_path / "r").glob("*.json")
+    course = json.loads((tmp_path / "r" / "attention" / result.name).read_text())
+    assert course["nodes"]
+    assert all(len(v) == 3 and all(0 < a <= 1 for a in v) for v in course["nodes"].values())
+    assert all(len(v) == 1 for v in course["epochs"].values())
+    run = tmp_path / "w" / result.stem
+    script("attention_ablation", run)
+    ablated = json.loads((tmp_path / "r" / "attention" / f"ablation-{result.name}").read_text())
+    assert len(ablated["pooled_dsc"]) == 10
+    assert set(ablated["patients"]["as trained"]) == set(json.loads(result.read_text())["patients"])
+    script("operating_point", run)
+    chosen = json.loads((tmp_path / "r" / "shipped" / "operating-point-w8.json").read_text())
+    plain = next(r for r in chosen["rows"] if r["threshold"] == 0.5 and not r["flip"])
+    assert chosen["best"]["primary"] >= plain["primary"]
+    assert len(chosen["rows"]) == 18

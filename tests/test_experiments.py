@@ -68,6 +68,22 @@ def test_keys_tell_everything_apart(cohort):
     assert experiments.key(Recipe(), "d") in keys
 
 
+def test_a_new_field_at_its_default_voids_no_result(monkeypatch):
+    class Longer(Recipe):
+        def __init__(self, novelty=0, **fields):
+            super().__init__(**fields)
+            object.__setattr__(self, "novelty", novelty)
+
+        def to_dict(self):
+            return super().to_dict() | {"novelty": self.novelty}
+
+    before = experiments.key(Recipe(seed=3), "d")
+    monkeypatch.setattr(experiments, "Recipe", Longer)
+    assert experiments.key(Longer(seed=3), "d") == before
+    assert experiments.key(Longer(seed=3, novelty=1), "d") != before
+    assert set(Recipe().to_dict()) >= experiments._FIRST_FIELDS
+
+
 @pytest.fixture(scope="module")
 def result(data_folder, tiny_recipe, tmp_path_factory):
     folder = tmp_path_factory.mktemp("experiment")
