@@ -56,8 +56,32 @@ PACKAGES = ("torch", "lightning-fabric", "monai", "numpy", "scipy", "connected-c
 # The fields a recipe had when RESULTS_VERSION was last raised. A field added later is hashed only where it is not at its
 # default, so that results from before it keep their names; with the next version this list is written anew.
 _FIRST_FIELDS = frozenset(
-    "network options width loss loss_options schedule epochs until rate batch accumulate clip supervision size window split "
-    "folds fold fold_seed validation lesion_free augment precision seed".split()
+    [
+        "network",
+        "options",
+        "width",
+        "loss",
+        "loss_options",
+        "schedule",
+        "epochs",
+        "until",
+        "rate",
+        "batch",
+        "accumulate",
+        "clip",
+        "supervision",
+        "size",
+        "window",
+        "split",
+        "folds",
+        "fold",
+        "fold_seed",
+        "validation",
+        "lesion_free",
+        "augment",
+        "precision",
+        "seed",
+    ]
 )
 
 
