@@ -100,7 +100,8 @@ def paired(
     table = patients(results)
     if table.empty:
         raise ValueError("there are no results to compare")
-    wide = table[table.lesion_voxels >= least].pivot_table(index=["patient", "seed"], columns="network", values="DSC").dropna()
+    table = table[(table.lesion_voxels >= least) & table.network.isin([one, other])]
+    wide = table.pivot_table(index=["patient", "seed"], columns="network", values="DSC").dropna()
     if one not in wide or other not in wide or wide.empty:
         raise ValueError(f"no patient is reported by both {one} and {other}")
     difference = 100 * (wide[one] - wide[other]).groupby("patient").mean().to_numpy()

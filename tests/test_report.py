@@ -42,6 +42,8 @@ def test_paired_compares_the_same_patients_only(results):
     assert d["patients"] == 1
     assert d["difference"] == pytest.approx(10)
     assert np.isnan(d["low"])  # one patient has no interval
+    third = result("cenet", {"z": (900, 100, 100)})  # a network that reports other patients takes none away
+    assert report.paired([*results, third], "scoatnet", "unetpp") == pytest.approx(d, nan_ok=True)
     with pytest.raises(ValueError, match="no patient"):
         report.paired(results[:2], "scoatnet", "unetpp")
     with pytest.raises(ValueError, match="no results"):

@@ -122,21 +122,32 @@ def test_threshold_is_exclusive_and_checked():
 
 
 def test_the_model_card_quotes_the_results():
+    import json
     from pathlib import Path
 
     from scoat_lib import report
+    from scoat_lib.training import Recipe
 
     root = Path(__file__).parents[1]
     text = (root / "scoat_lib" / "shipped" / "README.md").read_text()
-    ours = [r for r in report.load(root / "results") if r["recipe"]["network"] == "scoatnet"]
-    row = report.summary(ours).loc["scoatnet"]
-    for column in ("DSC, ≥ 1000 voxels", "DSC, all", "DSC, pooled"):
-        assert f"| {row[column]:.1f} |" in text, column
-    shipped = weights.load()
-    assert f"{shipped.card['data'][:16]}" in text
-    assert not shipped.card["split"]["test"]
-    assert len(shipped.card["split"]["train"]) == 15
-    assert all(r["data"]["fingerprint"] == shipped.card["data"] for r in ours)
+    results = report.load(root / "results")
+    for name in weights.shipped():
+        shipped = weights.load(name)
+        recipe = shipped.card["recipe"]
+        assert f"`{name}`" in text
+        assert f"{shipped.card['data'][:16]}" in text
+        assert not shipped.card["split"]["test"]
+        assert len(shipped.card["split"]["train"]) == 15
+        same = report.alike(results, Recipe(width=recipe["width"], epochs=recipe["epochs"]))
+        ours = [r for r in same if r["recipe"]["network"] == "scoatnet" and r["recipe"]["seed"] == 0]
+        assert ours, f"{name} was never cross-validated"
+        row = report.summary(ours).loc["scoatnet"]
+        for column in ("DSC, ≥ 1000 voxels", "DSC, all", "DSC, pooled"):
+            assert f"| {row[column]:.1f} |" in text, (name, column)
+        assert all(r["data"]["fingerprint"] == shipped.card["data"] for r in ours)
+        point = json.loads((root / "results" / "shipped" / f"operating-point-w{recipe['width']}.json").read_text())["best"]
+        assert (shipped.threshold, shipped.flip) == (point["threshold"], point["flip"])
+        assert f"| {point['primary']:.1f} |" in text
 
 
 def test_a_card_may_ask_for_a_threshold_and_the_mirror_image(tmp_path):

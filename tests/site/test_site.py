@@ -48,7 +48,18 @@ FLAGS = [
     "--disable-background-networking",
 ]
 FLAGS += ["--disable-component-update", "--disable-sync", "--hide-scrollbars"]
-PAGES = ["intro", *[p.stem for p in build.chapters()], "ambiguities", "notation", "map", "references"]
+PAGES = [
+    "intro",
+    *[p.stem for p in build.chapters()],
+    "ambiguities",
+    "notation",
+    "map",
+    "api",
+    "cluster",
+    "reproducibility",
+    "teachers",
+    "references",
+]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
