@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from scoat_lib import experiments
-from scoat_lib.cohort import scan_slices
 from scoat_lib.report import LEAST
+from scoat_lib.slices import scan_slices
 from scoat_lib.training import Recipe, write_whole
 from scoat_lib.weights import load
 

@@ -25,7 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scoat_lib import losses, metrics, networks, phantom
 from scoat_lib.blocks import level_widths
-from scoat_lib.cohort import Augmentation, Cohort, SliceDataset
+from scoat_lib.cohort import Cohort
+from scoat_lib.slices import Augmentation, SliceDataset
 from scoat_lib.training import Recipe, supervised_loss
 
 HERE = Path(__file__).parent

@@ -164,6 +164,7 @@ class ResidualAttention(nn.Module):
         super().__init__()
 
         def units(number: int) -> nn.Sequential:
+            """So many residual units in a row."""
             return nn.Sequential(*[ResidualUnit(channels) for _ in range(number)])
 
         self.before, self.trunk, self.after = units(1), units(2), units(1)

@@ -67,6 +67,7 @@ def contradictions() -> pd.DataFrame:
     losses, nets = GRIDS["table1"].paper, GRIDS["table2"].paper
 
     def best(table, metric, largest=True):
+        """The row with the largest, or smallest, value."""
         return (max if largest else min)(table, key=lambda label: table[label][metric])
 
     said = [
@@ -144,6 +145,7 @@ def all_of(comparisons: list[dict], what: str) -> Verdict:
 
 def _better(grid: str, one: str, others, wanted=METRICS, sign: int = 1):
     def decide(results: list[dict]) -> Verdict:
+        """The verdict over all rivals and metrics."""
         rivals = [label for label in GRIDS[grid].rows if label != one] if others is None else others
         found = [compare(results, GRIDS[grid], one, other, m, sign) for other in rivals for m in wanted]
         return all_of(found, f"{one} against {len(rivals)} on {', '.join(wanted)}")
@@ -179,6 +181,7 @@ def _few_parameters(results: list[dict]) -> Verdict:
 
 def _maps_narrow(key: str, what: str):
     def decide(results: list[dict]) -> Verdict:
+        """The verdict over the patients whose maps were measured."""
         measured = [r for r in results if r.get("attention")]
         if not measured:
             return Verdict(OPEN, "no run's maps were measured on real scans")

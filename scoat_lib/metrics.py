@@ -86,6 +86,7 @@ def from_counts(counts: dict[str, int], va_factor: float = 2.0, empty: float = 1
         return dict.fromkeys(METRICS, float(empty))
 
     def ratio(above: float, below: float) -> float:
+        """0 where there is nothing to divide by."""
         return above / below if below else 0.0
 
     return {

@@ -23,16 +23,9 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from scoat_lib import losses, networks, weights
-from scoat_lib.cohort import (
-    Augmentation,
-    Cohort,
-    Preprocessing,
-    SliceDataset,
-    Split,
-    check_leakage,
-    scan_slices,
-)
+from scoat_lib.cohort import Cohort, Preprocessing, Split, check_leakage
 from scoat_lib.scan import LUNG_WINDOW, whole_file
+from scoat_lib.slices import Augmentation, SliceDataset, scan_slices
 
 FIELD_OF_VIEW = 358.4  # mm, 512 × 0.7: what `size` pixels span
 SPLITS = ("patient", "slice", "source")
@@ -92,6 +85,7 @@ class Recipe:
 
     def __post_init__(self):
         def need(good: bool, text: str) -> None:
+            """Refuse what is not good, in words."""
             if not good:
                 raise TrainingError(text)
 

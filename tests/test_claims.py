@@ -88,8 +88,9 @@ def test_every_option_of_a_grid_exists():
 
     for grid in grids.GRIDS.values():
         for recipe in grid.recipes(Recipe(width=4), folds=[0]):
-            networks.create(recipe.network, width=4, **recipe.options)
-            losses.create(recipe.loss, **recipe.loss_options)
+            model = networks.create(recipe.network, width=4, **recipe.options)
+            assert model.made_by["options"] == recipe.options
+            assert callable(losses.create(recipe.loss, **recipe.loss_options))
 
 
 def test_the_tolerance_is_the_spread_over_seeds():

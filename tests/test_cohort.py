@@ -10,14 +10,11 @@ import pytest
 import torch
 
 from scoat_lib.cohort import (
-    Augmentation,
     Case,
-    Change,
     Cohort,
     DataError,
     LeakageError,
     Preprocessing,
-    SliceDataset,
     Split,
     check_leakage,
     data_folder,
@@ -31,6 +28,7 @@ from scoat_lib.cohort import (
     write_folds,
 )
 from scoat_lib.scan import Scan, load_pair, window
+from scoat_lib.slices import Augmentation, Change, SliceDataset
 
 
 def test_cached_slices_are_the_windowed_scan(data_folder, tmp_path):

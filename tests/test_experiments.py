@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from scoat_lib import experiments, losses, metrics, networks, training
+from scoat_lib import engine, experiments, losses, metrics, networks, training
 from scoat_lib.cohort import DataError
 from scoat_lib.training import Recipe, TrainingError
 from scoat_lib.weights import load
@@ -215,16 +215,14 @@ def seconds_long(tiny_recipe):
 
 
 def test_fill_does_what_is_missing_and_nothing_else(seconds_long, data_folder, tmp_path):
-    jobs = experiments.jobs(
-        [*seconds_long, seconds_long[0]], data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w")
-    )
+    jobs = engine.jobs([*seconds_long, seconds_long[0]], data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
     assert len(jobs) == 2  # a recipe asked for twice is one run
-    outcome = experiments.fill(jobs, processes=2, progress=False)
+    outcome = engine.fill(jobs, processes=2, progress=False)
     assert sorted(outcome.done) == sorted(j.key for j in jobs)
     assert not outcome.failed
-    assert experiments.missing(jobs) == []
+    assert engine.missing(jobs) == []
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "r").iterdir()}
-    assert experiments.fill(jobs, progress=False) == experiments.Outcome()
+    assert engine.fill(jobs, progress=False) == engine.Outcome()
     assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "r").iterdir()}
     content = json.loads(jobs[0].result.read_text())
     assert content["recipe"] == seconds_long[0].to_dict()
@@ -234,28 +232,28 @@ def test_a_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(seconds_long, 
     import time
 
     settings = {"results": str(tmp_path / "r"), "runs": str(tmp_path / "w")}
-    (job,) = experiments.jobs(seconds_long[:1], data_folder, stop_at=time.time() - 1, **settings)
-    assert experiments.perform(job) == experiments.STOPPED
+    (job,) = engine.jobs(seconds_long[:1], data_folder, stop_at=time.time() - 1, **settings)
+    assert engine.perform(job) == engine.STOPPED
     assert not job.result.exists()
-    (job,) = experiments.jobs(seconds_long[:1], data_folder, **settings)
-    assert experiments.perform(job) == experiments.DONE
+    (job,) = engine.jobs(seconds_long[:1], data_folder, **settings)
+    assert engine.perform(job) == engine.DONE
 
 
 def test_a_run_in_other_hands_is_busy(seconds_long, data_folder, tmp_path):
     from filelock import FileLock
 
-    (job,) = experiments.jobs(seconds_long[:1], data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
+    (job,) = engine.jobs(seconds_long[:1], data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
     (tmp_path / "w").mkdir()
     with FileLock(f"{job.folder}.lock"):
-        assert experiments.perform(job) == experiments.BUSY
+        assert engine.perform(job) == engine.BUSY
     assert not job.folder.exists()
 
 
 def test_a_run_that_fails_is_named_and_stops_no_other(seconds_long, data_folder, tmp_path):
-    jobs = experiments.jobs(seconds_long, data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
+    jobs = engine.jobs(seconds_long, data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
     jobs[0].folder.mkdir(parents=True)
     (jobs[0].folder / "recipe.json").write_text('{"recipe": {}, "data": "", "split": {}}')  # holds another run
-    outcome = experiments.fill(jobs, processes=1, progress=False)
+    outcome = engine.fill(jobs, processes=1, progress=False)
     assert outcome.done == [jobs[1].key]
     assert "holds another run" in outcome.failed[jobs[0].key]
 
@@ -271,11 +269,11 @@ def test_two_engines_killed_and_started_again_lose_an_epoch_at_most(tiny_recipe,
     recipes = [replace(tiny_recipe, epochs=6, seed=21), replace(tiny_recipe, epochs=2, seed=22)]
     words = repr([r.to_dict() for r in recipes])
     program = (
-        "import sys\nfrom scoat_lib import experiments\nfrom scoat_lib.training import Recipe\n"
+        "import sys\nfrom scoat_lib import engine\nfrom scoat_lib.training import Recipe\n"
         "if __name__ == '__main__':\n"
-        f"    jobs = experiments.jobs([Recipe.from_dict(r) for r in {words}], {str(data_folder)!r},\n"
+        f"    jobs = engine.jobs([Recipe.from_dict(r) for r in {words}], {str(data_folder)!r},\n"
         f"        results={str(tmp_path / 'r')!r}, runs={str(tmp_path / 'w')!r})\n"
-        "    outcome = experiments.fill(jobs, progress=False)\n    sys.exit(len(outcome.failed))\n"
+        "    outcome = engine.fill(jobs, progress=False)\n    sys.exit(len(outcome.failed))\n"
     )
     (tmp_path / "engine.py").write_text(program)
 
@@ -283,7 +281,7 @@ def test_two_engines_killed_and_started_again_lose_an_epoch_at_most(tiny_recipe,
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.Popen([sys.executable, str(tmp_path / "engine.py")], env=environment, start_new_session=True)
 
-    jobs = experiments.jobs(recipes, data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
+    jobs = engine.jobs(recipes, data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
     first = engine()
     curve = jobs[0].folder / "curve.csv"
     until = time.time() + 120
@@ -311,7 +309,7 @@ def test_a_dask_cluster_that_loses_a_worker_gives_every_result(tiny_recipe, data
     import time
 
     recipes = [replace(tiny_recipe, epochs=4, seed=seed) for seed in (31, 32, 33)]
-    jobs = experiments.jobs(recipes, data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
+    jobs = engine.jobs(recipes, data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
     with (
         distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster,
         distributed.Client(cluster) as client,
@@ -331,7 +329,7 @@ def test_a_dask_cluster_that_loses_a_worker_gives_every_result(tiny_recipe, data
 
         thread = threading.Thread(target=kill_one)
         thread.start()
-        outcome = experiments.fill(jobs, scheduler=cluster.scheduler_address, progress=False)
+        outcome = engine.fill(jobs, scheduler=cluster.scheduler_address, progress=False)
         thread.join()
     assert killed
     assert sorted(outcome.done) == sorted(j.key for j in jobs)

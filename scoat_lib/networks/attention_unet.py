@@ -27,5 +27,6 @@ class AttentionUNet(UNet):
         initialise(self.gates)
 
     def merge(self, level: int, skip: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
+        """The gated skip beside the level below."""
         gated, _ = self.gates[level](skip, below)
         return super().merge(level, gated, below)

@@ -85,6 +85,7 @@ class UNetPlusPlus(nn.Module):
         self.deep_supervision, self.output = deep_supervision, output
 
         def make_block(c_in: int, c_out: int) -> nn.Module:
+            """The convolution block that `block` names."""
             return ResidualBlock(c_in, c_out, shortcut_norm, bias) if block == "residual" else h_r2(c_in, c_out, 3, bias)
 
         self.make_block = make_block

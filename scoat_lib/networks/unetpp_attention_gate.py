@@ -40,6 +40,7 @@ class UNetPPAttentionGate(UNetPlusPlus):
         super().__init__(in_channels, width, **options)
 
     def make_node(self, i: int, j: int) -> nn.Module:
+        """A gated node where i ≥ 1, a plain one on the full-resolution row."""
         if i == 0:
             return super().make_node(i, j)
         c = self.widths[i]

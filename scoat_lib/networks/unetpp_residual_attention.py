@@ -28,6 +28,7 @@ class UNetPPResidualAttention(UNetPlusPlus):
     """
 
     def make_node(self, i: int, j: int) -> nn.Module:
+        """A node with the attention module where i ≥ 1, a plain one on the full-resolution row."""
         if i == 0:
             return super().make_node(i, j)
         c = self.widths[i]
