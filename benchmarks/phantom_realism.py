@@ -18,7 +18,7 @@ import torch
 from scipy import ndimage
 from scipy.stats import wasserstein_distance
 
-from scoat_lib import experiments, phantom, weights
+from scoat_lib import anatomy, experiments, phantom, weights
 from scoat_lib.cohort import Cohort, cache_folder, find_cases
 from scoat_lib.scan import load_pair
 from scoat_lib.training import Recipe, train
@@ -72,13 +72,13 @@ def distances(one: list[np.ndarray], other: list[np.ndarray] | None = None) -> d
 
 def tissue_medians(patients: int) -> dict[str, dict]:
     """Median HU of each tissue over some phantoms, and whether it lies in the cited range."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in phantom.TISSUES}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in anatomy.TISSUES}
     for seed in range(patients):
         one = phantom.patient(seed)
-        for code, name in enumerate(phantom.TISSUES, 1):
+        for code, name in enumerate(anatomy.TISSUES, 1):
             found[name].append(one.scan.voxels[one.tissues.voxels == code])
     result = {}
-    for name, (_, (low, high)) in phantom.TISSUES.items():
+    for name, (_, (low, high)) in anatomy.TISSUES.items():
         values = np.concatenate(found[name])
         if len(values):
             median = float(np.median(values))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from scoat_lib import phantom
+from scoat_lib import anatomy, phantom
 from scoat_lib.cohort import find_cases
 from scoat_lib.scan import Scan, load_pair
 
@@ -46,7 +46,7 @@ def test_masks_lie_where_they_belong(one):
 
 def test_hu_medians_lie_in_the_cited_ranges(one):
     quiet = one.tissues.voxels
-    for code, (name, (_, (low, high))) in enumerate(phantom.TISSUES.items(), 1):
+    for code, (name, (_, (low, high))) in enumerate(anatomy.TISSUES.items(), 1):
         inside = one.scan.voxels[quiet == code]
         if len(inside) > 300 and name not in ("emphysema", "ground glass"):
             assert low <= np.median(inside) <= high, name
@@ -73,7 +73,7 @@ def test_lesions_prefer_the_periphery_and_the_back():
 
 def test_the_two_scanners_differ_in_noise():
     sharp, soft = (phantom.patient(5, (64, 64, 16), volume=0, scanner=s) for s in "ab")
-    outside = sharp.tissues.voxels == 1 + list(phantom.TISSUES).index("muscle")
+    outside = sharp.tissues.voxels == 1 + list(anatomy.TISSUES).index("muscle")
     assert sharp.scan.voxels[outside].std() > 1.2 * soft.scan.voxels[outside].std()
 
 
