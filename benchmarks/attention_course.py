@@ -1,6 +1,7 @@
 """Figure 5's two claims on real scans: how far SCOAT-Net's maps x_M reach, node by node and epoch by epoch.
 
     python benchmarks/attention_course.py --data FOLDER [--fold 0] [--seed 1]
+    python benchmarks/attention_course.py --data FOLDER --run RUN        a finished run's last weights only
 
 Trains one run as `scoat train` would (its result goes to results/), and after each epoch measures every map on some lesion
 slices of every patient with at least 1 000 lesion voxels. results/attention/KEY.json holds, by patient,
@@ -27,6 +28,7 @@ from scoat_lib.networks import attention_maps
 from scoat_lib.networks.scoatnet import ATTENTION_NODES
 from scoat_lib.report import LEAST
 from scoat_lib.training import Recipe, train, write_whole
+from scoat_lib.weights import load
 
 FIGURE5 = ("X(1,1)", "X(2,2)", "X(1,3)")
 SLICES = 10  # of a patient, evenly over those with lesion
@@ -52,18 +54,22 @@ def main() -> None:
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--run", type=Path, help="measure this finished run instead of training one")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    recipe = Recipe(network="scoatnet", fold=chosen.fold, seed=chosen.seed, epochs=chosen.epochs)
+    if chosen.run:
+        recipe = Recipe.from_dict(json.loads((chosen.run / "recipe.json").read_text())["recipe"])
+    else:
+        recipe = Recipe(network="scoatnet", fold=chosen.fold, seed=chosen.seed, epochs=chosen.epochs)
     cohort, split = experiments.prepare(recipe, chosen.data)
     this = experiments.key(recipe, cohort.fingerprint)
     folder = chosen.runs / this
     watched = {name: n for name, n in cohort.burden.items() if n >= LEAST}
     course: dict[str, dict[str, dict[str, list[float]]]] = {}
     kept = folder / "attention.json"
-    if kept.exists():
+    if kept.exists() and not chosen.run:
         course = json.loads(kept.read_text())
 
     def look(epoch: int, model: torch.nn.Module) -> None:
@@ -78,19 +84,25 @@ def main() -> None:
                 for what, value in (("area", effective_area(maps)), ("contrast", contrast(maps, masks))):
                     del values[what][epoch - 1 :]  # of a run that was cut short after this epoch's measure
                     values[what].append(round(value, 5))
-        write_whole(kept, json.dumps(course))
+        if not chosen.run:
+            write_whole(kept, json.dumps(course))
 
-    train(recipe, cohort, split, folder, accelerator="cpu", on_epoch=look)
-    result = experiments.evaluate_run(folder, chosen.data, chosen.results)
+    if chosen.run:
+        look(1, load(chosen.run / "weights.safetensors").model)
+        provenance = experiments.provenance(experiments.device_name())
+    else:
+        train(recipe, cohort, split, folder, accelerator="cpu", on_epoch=look)
+        result = experiments.evaluate_run(folder, chosen.data, chosen.results)
+        provenance = json.loads(Path(result).read_text())["provenance"]
     out = chosen.results / "attention" / f"{this}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "run": this,
         "trained_on": list(split.train),
         "nodes": {name: [nodes[n]["area"][-1] for n in FIGURE5] for name, nodes in course.items()},
-        "epochs": {name: nodes["X(1,3)"]["area"] for name, nodes in course.items()},
+        "epochs": {} if chosen.run else {name: nodes["X(1,3)"]["area"] for name, nodes in course.items()},
         "all": course,
-        "provenance": json.loads(Path(result).read_text())["provenance"],
+        "provenance": provenance,
     }
     assert set(next(iter(course.values()))) == set(ATTENTION_NODES)
     write_whole(out, json.dumps(content, indent=1) + "\n")

@@ -284,11 +284,11 @@ def worst(table: Table, number: int = 3) -> pd.DataFrame:
     return joined.sort_values(["DSC", "row"]).groupby("row", sort=False).head(number).reset_index(drop=True)
 
 
-def seed_spread(results: list[dict], least: int = LEAST) -> dict[str, float]:
-    """How much the seed alone moves the primary DSC of a fold, in points.
+def seed_spread(results: list[dict], metric: str = "DSC", least: int = LEAST) -> dict[str, float]:
+    """How much the seed alone moves a metric's primary mean of a fold, in points.
 
-    Over all recipes and folds that were run with two seeds or more: {"sd": pooled, "groups": how many, "runs"}; sd is nan
-    where no run was repeated.
+    Over all recipes and folds that were run with two seeds or more: {"sd": pooled, "freedom": degrees of freedom, "groups",
+    "runs"}; sd is nan where no run was repeated.
     """
     groups: dict[str, list[float]] = {}
     for result in results:
@@ -297,12 +297,12 @@ def seed_spread(results: list[dict], least: int = LEAST) -> dict[str, float]:
         if len(large):
             recipe = {k: v for k, v in result["recipe"].items() if k != "seed"}
             what = json.dumps([recipe, result["data"]], sort_keys=True)
-            groups.setdefault(what, []).append(100 * large.DSC.mean())
+            groups.setdefault(what, []).append(100 * large[metric].mean())
     repeated = [values for values in groups.values() if len(values) > 1]
     freedom = sum(len(v) - 1 for v in repeated)
     squares = sum(((np.array(v) - np.mean(v)) ** 2).sum() for v in repeated)
     sd = float(np.sqrt(squares / freedom)) if freedom else float("nan")
-    return {"sd": sd, "groups": len(repeated), "runs": sum(map(len, repeated))}
+    return {"sd": sd, "freedom": freedom, "groups": len(repeated), "runs": sum(map(len, repeated))}
 
 
 NOT_RUN = "not run"

@@ -30,9 +30,10 @@ def shifted(points):
     return {name: value + points / 100 for name, value in PATIENTS.items()}
 
 
-def table3(**gains):
-    """UNet++ and SCOAT-Net on eight patients; a second seed, 0.2 points away, fixes the tolerance."""
-    base = [result(PATIENTS, network="unetpp"), result(shifted(0.2), network="unetpp", seed=1)]
+def table3(repeats=(0.2, 0.1, -0.1, -0.2), **gains):
+    """UNet++ on eight patients, repeated with more seeds, which fixes the tolerance; other networks by their gain."""
+    base = [result(PATIENTS, network="unetpp")]
+    base += [result(shifted(points), network="unetpp", seed=k) for k, points in enumerate(repeats, 1)]
     return base + [result(shifted(points), network=network.replace("_", "-")) for network, points in gains.items()]
 
 
@@ -94,17 +95,32 @@ def test_every_option_of_a_grid_exists():
 
 
 def test_the_tolerance_is_the_spread_over_seeds():
-    results = table3()
+    results = table3(repeats=(0.2,))
     spread = report.seed_spread(results)
-    assert spread["groups"] == 1
+    assert (spread["groups"], spread["freedom"]) == (1, 1)
     assert spread["sd"] == pytest.approx(0.2 / math.sqrt(2), abs=0.02)
-    assert claims.tolerance(results) == pytest.approx(1.96 * 0.2, abs=0.03)
+    assert claims.tolerance(results) == pytest.approx(12.706 * 0.2, abs=0.2)  # one repeat says little
+    more = report.seed_spread(table3())
+    assert more["freedom"] == 4
+    assert claims.tolerance(table3()) == pytest.approx(2.776 * math.sqrt(2) * more["sd"], rel=1e-3)
     assert math.isnan(claims.tolerance(results[:1]))
+    assert report.seed_spread(results, "RLP")["sd"] == 0
 
 
-@pytest.mark.parametrize(("points", "status"), [(3.0, claims.HOLDS), (-2.0, claims.FAILS), (0.15, claims.FAILS)])
-def test_decisions_follow_the_rule(points, status):
-    found = claims.compare(table3(scoatnet=points), grids.get("table3"), "SCOAT-Net", "UNet++")
+@pytest.mark.parametrize(
+    ("points", "repeats", "status"),
+    [
+        (3.0, (0.2, 0.1, -0.1, -0.2), claims.HOLDS),
+        (-2.0, (0.2, 0.1, -0.1, -0.2), claims.FAILS),
+        (0.1, (0.2, 0.1, -0.1, -0.2), claims.FAILS),  # an advantage beyond the seeds' noise is excluded
+        (0.1, (0.2,), claims.OPEN),  # by one repeat it cannot be
+        (3.0, (0.2,), claims.HOLDS),
+        (1.5, (0.2,), claims.OPEN),
+        (-4.0, (0.2,), claims.FAILS),
+    ],
+)
+def test_decisions_follow_the_rule(points, repeats, status):
+    found = claims.compare(table3(repeats, scoatnet=points), grids.get("table3"), "SCOAT-Net", "UNet++")
     assert found["patients"] == 8
     assert found["status"] == status, found
 
@@ -143,11 +159,15 @@ def test_the_claims_on_maps_read_the_measured_areas():
         "nodes": {n: [0.9, 0.8, 0.5 + 0.01 * k] for k, n in enumerate(names)},
         "epochs": {n: [0.6, 0.7, 0.8 + 0.01 * k] for k, n in enumerate(names)},
     }
-    results = [result(PATIENTS) | {"attention": maps}]
-    verdicts = {c.number: c.decide(results) for c in claims.CLAIMS if c.number in ("5a", "5b")}
-    assert verdicts["5a"].status == claims.HOLDS
-    assert verdicts["5b"].status == claims.FAILS
-    assert "8 patients" in verdicts["5a"].reason
+    one = result(PATIENTS) | {"attention": maps | {"run": "a"}}
+    claim = {c.number: c for c in claims.CLAIMS}
+    assert claim["5a"].decide([one]).status == claims.OPEN  # one run only
+    both = [one, result(PATIENTS, seed=1) | {"attention": maps | {"run": "b"}}]
+    assert claim["5a"].decide(both).status == claims.HOLDS
+    assert claim["5b"].decide(both).status == claims.FAILS
+    assert "2 runs" in claim["5a"].decide(both).reason
+    other = {"run": "c", "nodes": maps["epochs"], "epochs": {}}
+    assert claim["5a"].decide([*both, result(PATIENTS, seed=2) | {"attention": other}]).status == claims.OPEN
 
 
 def test_the_tiny_region():
