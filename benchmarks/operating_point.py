@@ -65,12 +65,12 @@ def main() -> None:
         large = [dsc[n] for n, (_, _, b) in patients.items() if b >= LEAST]
         total = np.sum(list(patients.values()), axis=0)
         rows.append(
-            {"flip": flip, "threshold": cut, "primary": round(float(np.mean(large)), 2)}
+            {"flip": flip, "threshold": cut, "primary": round(float(np.mean(large)), 2) if large else None}
             | {"all": round(float(np.mean(list(dsc.values()))), 2)}
             | {"pooled": round(float(200 * total[0] / (total[1] + total[2])), 2)}
             | {"patients": {n: round(v, 2) for n, v in dsc.items()}}
         )
-    best = max(rows, key=lambda row: (row["primary"], row["pooled"]))
+    best = max(rows, key=lambda row: (row["primary"] or 0.0, row["pooled"]))
     content = {"recipe": shared, "folds": sorted(folds), "rows": rows}
     content |= {"best": {k: best[k] for k in ("flip", "threshold", "primary", "all", "pooled")}}
     content |= {"provenance": experiments.provenance(experiments.device_name())}

@@ -43,5 +43,6 @@ def test_attention_is_followed_ablated_and_an_operating_point_chosen(data_folder
     script("operating_point", run)
     chosen = json.loads((tmp_path / "r" / "shipped" / "operating-point-w8.json").read_text())
     plain = next(r for r in chosen["rows"] if r["threshold"] == 0.5 and not r["flip"])
-    assert chosen["best"]["primary"] >= plain["primary"]
+    assert chosen["best"]["primary"] is None  # no phantom of this fold has so many lesion voxels
+    assert chosen["best"]["pooled"] >= plain["pooled"]
     assert len(chosen["rows"]) == 18
