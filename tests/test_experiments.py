@@ -275,14 +275,14 @@ def test_two_engines_killed_and_started_again_lose_an_epoch_at_most(tiny_recipe,
         f"        results={str(tmp_path / 'r')!r}, runs={str(tmp_path / 'w')!r})\n"
         "    outcome = engine.fill(jobs, progress=False)\n    sys.exit(len(outcome.failed))\n"
     )
-    (tmp_path / "engine.py").write_text(program)
+    (tmp_path / "fill.py").write_text(program)
 
-    def engine():
+    def started():
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.Popen([sys.executable, str(tmp_path / "engine.py")], env=environment, start_new_session=True)
+        return subprocess.Popen([sys.executable, str(tmp_path / "fill.py")], env=environment, start_new_session=True)
 
     jobs = engine.jobs(recipes, data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
-    first = engine()
+    first = started()
     curve = jobs[0].folder / "curve.csv"
     until = time.time() + 120
     while not (curve.exists() and curve.read_text().count("\n") >= 3) and time.time() < until:
@@ -291,7 +291,7 @@ def test_two_engines_killed_and_started_again_lose_an_epoch_at_most(tiny_recipe,
     first.wait()
     assert curve.exists()
     assert not jobs[0].result.exists()
-    others = [engine(), engine()]
+    others = [started(), started()]
     assert [e.wait(timeout=240) for e in others] == [0, 0]
     for job in jobs:
         cohort, split = experiments.prepare(job.recipe, data_folder)
