@@ -149,7 +149,8 @@ class Table:
         """The base in words, for a caption."""
         b = self.base
         patients = next((len(p) for p in self.patients.values() if len(p)), 0)
-        what = [f"width {b['width']}", f"{b['epochs']} epochs", f"{b['schedule']} schedule", f"batch {b['batch']}"]
+        words = {"width": "width {}", "epochs": "{} epochs", "schedule": "{} schedule", "batch": "batch {}"}
+        what = [text.format(b[name]) for name, text in words.items() if name in b]
         size = f"{b['size']} × {b['size']}" if "size" in b else "several sizes"
         return f"{self.data}, {size}, {', '.join(what)}, {patients} patients that every row has"
 
@@ -238,19 +239,28 @@ def _table(group: list[dict], grid: Grid, base: dict, data: str, least: int) -> 
 def per_patient(results: list[dict]) -> pd.DataFrame:
     """By patient, averaged over the seeds: the six metrics (fractions), counts, hd95_mm, surface_dice, volumes in ml.
 
-    Results written before the measures were kept have nan for these.
+    Results written before the measures were kept have nan for these. A scan dealt out by slices (NAME#0 … NAME#4) is one
+    patient: its hands' counts are added up, and its distances are nan, as they mean nothing within a share of the slices.
     """
-    rows = []
+    whole: dict[tuple, dict] = {}
     for result in results:
         for name, counts in result["patients"].items():
+            patient, dealt, _ = name.partition("#")
             more = result.get("measures", {}).get(name, {})
-            voxel = more.get("voxel_mm3", float("nan")) / 1000
-            rows.append(
-                {"patient": name, "lesion_voxels": counts["tp"] + counts["fn"], **metrics.from_counts(counts)}
-                | {k: counts[k] for k in ("tp", "fp", "fn")}
-                | {"hd95_mm": _number(more.get("hd95_mm")), "surface_dice": more.get("surface_dice", float("nan"))}
-                | {"true_ml": (counts["tp"] + counts["fn"]) * voxel, "predicted_ml": (counts["tp"] + counts["fp"]) * voxel}
-            )
+            row = whole.setdefault((patient, result["recipe"]["seed"], "" if dealt else id(result)), {"counts": {}})
+            row["counts"] = {k: row["counts"].get(k, 0) + v for k, v in counts.items()}
+            row["voxel"] = more.get("voxel_mm3", float("nan")) / 1000
+            row["hd95_mm"] = float("nan") if dealt else _number(more.get("hd95_mm"))
+            row["surface_dice"] = float("nan") if dealt else more.get("surface_dice", float("nan"))
+    rows = []
+    for (patient, *_), row in whole.items():
+        c, voxel = row["counts"], row["voxel"]
+        rows.append(
+            {"patient": patient, "lesion_voxels": c["tp"] + c["fn"], **metrics.from_counts(c)}
+            | {k: c[k] for k in ("tp", "fp", "fn")}
+            | {k: row[k] for k in ("hd95_mm", "surface_dice")}
+            | {"true_ml": (c["tp"] + c["fn"]) * voxel, "predicted_ml": (c["tp"] + c["fp"]) * voxel}
+        )
     columns = ["lesion_voxels", *metrics.METRICS, "tp", "fp", "fn", "hd95_mm", "surface_dice", "true_ml", "predicted_ml"]
     return pd.DataFrame(rows, columns=["patient", *columns]).groupby("patient").mean()
 

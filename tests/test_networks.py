@@ -194,6 +194,51 @@ def test_espnetv2_layer_by_layer():
     assert parameters(meta("espnetv2", in_channels=3)) == total
 
 
+def dilations_and_strides(name, side=256):
+    """Dilations of the spatial convolutions, and the coarsest stride, as a forward pass of the published width has them."""
+    model, dilations, strides = meta(name).eval(), [], []
+
+    def look(module, inputs, output):
+        if max(module.kernel_size) > 1:
+            dilations.append(max(module.dilation))
+            strides.append(side // output.shape[-1])
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(look)
+    model(torch.empty(1, 1, side, side, device="meta"))
+    return dilations, strides
+
+
+def test_what_no_count_can_see():
+    """Dilations, strides and pooling bins have no parameters: they are read off a forward pass."""
+    dilations, strides = dilations_and_strides("deeplabv3plus")
+    assert sorted(set(dilations)) == [1, 2, 6, 12, 18]
+    assert max(strides) == 16
+    dilations, strides = dilations_and_strides("denseaspp")
+    assert sorted(set(dilations)) == [1, 2, 3, 4, 6, 12, 18, 24]
+    assert max(strides) == 8
+    dilations, strides = dilations_and_strides("pspnet")
+    assert (sorted(set(dilations)), max(strides)) == ([1, 2, 4], 8)
+    dilations, strides = dilations_and_strides("cenet")
+    assert (sorted(set(dilations)), max(strides)) == ([1, 3, 5], 32)
+    dilations, _ = dilations_and_strides("espnetv2")
+    assert set(dilations) == {1, 2, 3, 4}
+
+    seen = []
+    with torch.device("meta"):
+        model = create("pspnet").eval()
+        for layer in model.pyramid:
+            layer.register_forward_hook(lambda module, inputs, output: seen.append(tuple(inputs[0].shape[-2:])))
+        model(torch.empty(1, 1, 96, 96))
+    assert seen == [(1, 1), (2, 2), (3, 3), (6, 6)]
+    seen = []
+    model = meta("cenet").eval()
+    model.context[1].pointwise.register_forward_hook(lambda m, inputs, output: seen.append(inputs[0].shape[-1]))
+    model(torch.empty(1, 1, 1024, 1024, device="meta"))  # 32 × 32 at the pooling
+    assert seen == [32 // k for k in (2, 3, 5, 6)]
+
+
 def test_variants_beside_the_papers():
     """Table III's parameters: V3's increment is met, V1's and V2's are not; what is added follows from the layers."""
     plain = parameters(meta("unetpp"))
