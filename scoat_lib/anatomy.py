@@ -123,30 +123,7 @@ def chest(grid: Grid, rng: np.random.Generator):
     put(back, "muscle", 5 * rough)
     put((body < 1) & inside_fat & (np.abs(rough) < 0.13) & (cage > 1.12), "fat")  # planes between muscles
 
-    # ribs: oblique rings in the wall, cortex around marrow
-    wall = (cage - 1) * 88 * s
-    phase = np.mod(z + 0.45 * (-y) + 6 * np.sin(x / 60), 25.0) / 25.0
-    rib = (wall > 1) & (wall < 9.5) & (phase < 0.44) & (np.abs(x) > 18) & (body < 0.97) & (z > 12)
-    core = (wall > 3.2) & (wall < 7.3) & (phase > 0.1) & (phase < 0.34)
-    put(rib, "cortical bone", 60 * rough)
-    put(rib & core, "cancellous bone", 25 * rough)
-
-    # spine: vertebral bodies and discs, canal, arch
-    spine_y = 62 * s
-    vertebra = _power_ellipse(x, y - spine_y, 20 * s, 15 * s, 2.2)
-    disc = np.mod(z + 4, 27.0) < 5
-    put(vertebra < 1, "cortical bone", 40 * rough)
-    put((vertebra < 0.85) & ~disc, "cancellous bone", 30 * rough)
-    put((vertebra < 1) & disc, "muscle", 30)
-    arch = (_power_ellipse(x, y - spine_y - 24 * s, 17 * s, 13 * s, 2) < 1) & ~disc
-    spinous = (np.abs(x) < 4) & (y > spine_y + 30 * s) & (y < spine_y + 46 * s) & ~disc & (body < 0.97)
-    put(arch | spinous, "cortical bone", 50 * rough)
-    put(_power_ellipse(x, y - spine_y - 22 * s, 10 * s, 8 * s, 2) < 1, "muscle", -10)
-
-    # sternum
-    sternum = _power_ellipse(x, y + 0.955 * 88 * s + 4, 19 * s, 7, 2.5)
-    put((sternum < 1) & (height > 0.22) & (height < 0.8), "cortical bone", 20)
-    put((sternum < 0.68) & (height > 0.22) & (height < 0.8), "cancellous bone")
+    vertebra, disc, spine_y = _bones(put, (z, y, x), s, body, cage, rough)
 
     # inside the cage: mediastinal fat, then what lies in it, then the lungs' share of the room
     cavity = cage < 0.965
@@ -190,6 +167,44 @@ def chest(grid: Grid, rng: np.random.Generator):
     gravity = 32 * np.clip(y / (88 * s), -1, 1)
     put(lungs, "lung", gravity + 14 * rough + 10 * grid.noise(rng, 5) + rng.uniform(-25, 25))
 
+    lobes, fissures = _divide(grid, rng, hu, lungs, y)
+    return hu, tissue, lungs, lobes, fissures
+
+
+def _bones(put, position, s: float, body: np.ndarray, cage: np.ndarray, rough: np.ndarray):
+    """Ribs, spine and sternum through `put`; returns the vertebrae's implicit function, where discs are, the spine's y."""
+    z, y, x = position
+    height = z / HEIGHT
+    # ribs: oblique rings in the wall, cortex around marrow
+    wall = (cage - 1) * 88 * s
+    phase = np.mod(z + 0.45 * (-y) + 6 * np.sin(x / 60), 25.0) / 25.0
+    rib = (wall > 1) & (wall < 9.5) & (phase < 0.44) & (np.abs(x) > 18) & (body < 0.97) & (z > 12)
+    core = (wall > 3.2) & (wall < 7.3) & (phase > 0.1) & (phase < 0.34)
+    put(rib, "cortical bone", 60 * rough)
+    put(rib & core, "cancellous bone", 25 * rough)
+
+    # spine: vertebral bodies and discs, canal, arch
+    spine_y = 62 * s
+    vertebra = _power_ellipse(x, y - spine_y, 20 * s, 15 * s, 2.2)
+    disc = np.mod(z + 4, 27.0) < 5
+    put(vertebra < 1, "cortical bone", 40 * rough)
+    put((vertebra < 0.85) & ~disc, "cancellous bone", 30 * rough)
+    put((vertebra < 1) & disc, "muscle", 30)
+    arch = (_power_ellipse(x, y - spine_y - 24 * s, 17 * s, 13 * s, 2) < 1) & ~disc
+    spinous = (np.abs(x) < 4) & (y > spine_y + 30 * s) & (y < spine_y + 46 * s) & ~disc & (body < 0.97)
+    put(arch | spinous, "cortical bone", 50 * rough)
+    put(_power_ellipse(x, y - spine_y - 22 * s, 10 * s, 8 * s, 2) < 1, "muscle", -10)
+
+    # sternum
+    sternum = _power_ellipse(x, y + 0.955 * 88 * s + 4, 19 * s, 7, 2.5)
+    put((sternum < 1) & (height > 0.22) & (height < 0.8), "cortical bone", 20)
+    put((sternum < 0.68) & (height > 0.22) & (height < 0.8), "cancellous bone")
+    return vertebra, disc, spine_y
+
+
+def _divide(grid: Grid, rng: np.random.Generator, hu: np.ndarray, lungs: np.ndarray, y: np.ndarray):
+    """Five lobes of the lungs, and the fissures between them, which are drawn into hu; y as the patient lies."""
+    z, x = grid.z, grid.x
     wave = 5 * np.sin(x / 31 + rng.uniform(0, 6)) + 3 * np.sin(y / 27 + rng.uniform(0, 6))
     oblique = z - (148 + 1.02 * y + wave)
     horizontal = z - (156 + wave - 0.08 * y)
@@ -210,7 +225,7 @@ def chest(grid: Grid, rng: np.random.Generator):
         share = np.clip(thick / (2.5 * blur) * np.exp(-0.5 * (distance / blur) ** 2), 0, 0.6) * where
         hu += share * (TISSUES["muscle"][0] - 40 - hu)
         fissures |= share > 0.1
-    return hu, tissue, lungs, lobes, fissures
+    return lobes, fissures
 
 
 def add_emphysema(grid: Grid, rng, hu, tissue, lungs, lobes) -> np.ndarray:

@@ -75,8 +75,6 @@ def perform(job: Job) -> str:
 
     The lock beside the run's folder goes with the process that holds it, however that ends.
     """
-    if job.result.exists():
-        return DONE
     torch.set_num_threads(job.threads)
     Path(job.runs).mkdir(parents=True, exist_ok=True)
     try:
