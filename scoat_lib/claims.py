@@ -12,7 +12,6 @@ of the metric's mean on one fold and t Student's quantile for the runs that were
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -132,14 +131,8 @@ def _status(low: float, high: float, mean: float, patients: int, results: list[d
 
 def _frame(results: list[dict], grid: Grid, label: str) -> pd.DataFrame:
     """A row's patients at the scale and on the data at which most of the grid's rows were run."""
-    scales: dict[str, list[tuple[str, dict]]] = {}
-    for result in results:
-        row = report.row_of(result, grid)
-        if row is not None:
-            base = {k: v for k, v in result["recipe"].items() if k not in grid.varied | {"fold", "seed"}}
-            scales.setdefault(json.dumps([base, result["data"]["name"]], sort_keys=True), []).append((row, result))
-    most = max(scales.values(), key=lambda rows: (len({row for row, _ in rows}), len(rows)), default=[])
-    return report.per_patient([result for row, result in most if row == label])
+    _, _, most = next(iter(report.scales(results, grid)), ({}, "", []))
+    return report.per_patient([result for result in most if result["row"] == label])
 
 
 def all_of(comparisons: list[dict], what: str) -> Verdict:

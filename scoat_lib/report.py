@@ -164,6 +164,15 @@ def tables(results: list[dict], grid: Grid, least: int = LEAST) -> list[Table]:
     "all patients", "DSC, all", "DSC, pooled"; "HD95, mm", "surface Dice"; "LOV bias", "LOV low", "LOV high"
     (Bland–Altman); "folds", "seeds"; and "paper DSC" … . A row that was not run has 0 patients.
     """
+    found = [_table(group, grid, base, data, least) for base, data, group in scales(results, grid)]
+    return sorted(found, key=lambda t: (-(t.rows.patients > 0).sum(), -t.rows["all patients"].max()))
+
+
+def scales(results: list[dict], grid: Grid) -> list[tuple[dict, str, list[dict]]]:
+    """The grid's results grouped by what its rows share: (recipe's fields, data's name, results with their "row").
+
+    Data of one name and another fingerprint is another group. The group with most rows, then most results, comes first.
+    """
     groups: dict[str, list[dict]] = {}
     for result in results:
         label = row_of(result, grid)
@@ -171,11 +180,8 @@ def tables(results: list[dict], grid: Grid, least: int = LEAST) -> list[Table]:
             base = {k: v for k, v in result["recipe"].items() if k not in grid.varied | {"fold", "seed"}}
             what = json.dumps([base, result["data"]["name"], result["data"].get("fingerprint", "")], sort_keys=True)
             groups.setdefault(what, []).append(result | {"row": label})
-    found = []
-    for what, group in groups.items():
-        base, data, _ = json.loads(what)
-        found.append(_table(group, grid, base, data, least))
-    return sorted(found, key=lambda t: (-(t.rows.patients > 0).sum(), -t.rows["all patients"].max()))
+    ordered = sorted(groups.items(), key=lambda item: (-len({r["row"] for r in item[1]}), -len(item[1])))
+    return [(*json.loads(what)[:2], group) for what, group in ordered]
 
 
 def row_of(result: dict, grid: Grid) -> str | None:
