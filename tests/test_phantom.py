@@ -72,9 +72,71 @@ def test_lesions_prefer_the_periphery_and_the_back():
 
 
 def test_the_two_scanners_differ_in_noise():
-    sharp, soft = (phantom.patient(5, (64, 64, 16), volume=0, scanner=s) for s in "ab")
-    outside = sharp.tissues.voxels == 1 + list(anatomy.TISSUES).index("muscle")
-    assert sharp.scan.voxels[outside].std() > 1.2 * soft.scan.voxels[outside].std()
+    noise = {}
+    for scanner in "ab":  # one patient scanned twice: only the noise differs
+        once, again = (phantom.patient(5, (64, 64, 16), 0, scanner, noise_seed=k).scan.voxels.astype(int) for k in (1, 2))
+        noise[scanner] = (once - again).std() / 2**0.5
+    assert noise["a"] > 1.5 * noise["b"] > 5
+
+
+@pytest.mark.parametrize("size", [(64, 64, 16), (128, 128, 40), (256, 192, 64)])
+@pytest.mark.parametrize(("first", "last"), [(0.4, 0.4), (2.5, 1.0), (9.0, 8.0)])
+def test_a_tube_fills_its_own_volume_at_every_size(size, first, last):
+    grid = anatomy.Grid.of(size)
+    begin, end = np.array([60.0, -40.0, -50.0]), np.array([200.0, 30.0, 60.0])
+    share = anatomy._fill(grid, [(begin, end, first, last)])
+    cone = np.pi * np.linalg.norm(end - begin) * (first**2 + first * last + last**2) / 3
+    assert share.min() == 0
+    assert share.max() <= 1
+    assert share.sum() * np.prod(grid.spacing) == pytest.approx(cone, rel=0.08)  # where points crowd, a share is cut at 1
+    filled = grid.points(np.argwhere(share > 0))
+    along = np.clip((filled - begin) @ (end - begin) / np.sum((end - begin) ** 2), 0, 1)
+    away = np.linalg.norm(begin + along[:, None] * (end - begin) - filled, axis=1)
+    assert away.max() < max(first, last) + 0.9 * np.linalg.norm(grid.spacing)
+
+
+def test_a_tree_feeds_every_end_and_thins_at_every_fork():
+    rng = np.random.default_rng(3)
+    root, ends = np.zeros(3), rng.uniform(20, 120, (60, 3))
+    tubes = anatomy._grow(root, ends, rng)
+    leaves = [b for _, b, _, _, n in tubes if n == 1]
+    assert sorted(map(tuple, leaves)) == sorted(map(tuple, ends))
+    assert len(tubes) == 2 * len(ends) - 1
+    starts = {tuple(b): (radius, n) for _, b, _, radius, n in tubes}
+    feeds: dict[tuple, int] = {}
+    for a, _, radius, _, n in tubes[1:]:
+        above, _ = starts[tuple(a)]
+        assert radius < above + 1e-9
+        feeds[tuple(a)] = feeds.get(tuple(a), 0) + n
+    assert all(starts[fork][1] == n for fork, n in feeds.items())
+
+
+def test_vessels_come_from_the_hila_and_thin_outward(one):
+    """Nearest the hilum much of the lung is vessel; in the outermost centimetre hardly any."""
+    from scipy.ndimage import distance_transform_edt
+
+    lungs, vessels = one.lungs.axial() > 0, one.vessels.axial() > 0
+    depth = distance_transform_edt(lungs, sampling=one.lungs.axial_spacing)
+    grid = anatomy.Grid.of((128, 128, 32))
+    place = grid.points(np.argwhere(lungs))
+    near = np.minimum(*(np.linalg.norm(place - [154.0, 0.0, side * 33.0], axis=1) for side in (-1, 1))) < 35
+    inside = vessels[lungs]
+    assert inside[near].mean() > 0.06 > 5 * inside[depth[lungs] < 9].mean()
+    airways = one.airways.axial() > 0
+    assert airways[-1, 58:68, 58:70].any(), "the trachea leaves the scan above"
+    assert not (airways & vessels).any()
+
+
+def test_what_a_reader_of_scans_looks_for(one):
+    """Shoulder blades behind the upper ribs, gas in the stomach in front, lungs deepest behind the domes."""
+    names = list(anatomy.TISSUES)
+    tissue, lungs = one.tissues.axial(), one.lungs.axial() > 0
+    bone = tissue == 1 + names.index("cortical bone")
+    assert bone[27, 70:110, :].sum() > bone[16, 70:110, :].sum()
+    stomach = (tissue == 1 + names.index("air"))[:10, 35:60, 70:100]
+    assert 3 < stomach.sum() < 400
+    rows = np.argwhere(lungs[:8])[:, 1]
+    assert np.median(rows) > 64
 
 
 @pytest.mark.parametrize(
