@@ -2,10 +2,10 @@
 
     python benchmarks/evaluation_readings.py RUN [RUN ...] --data FOLDER
 
-RUN: finished runs of one recipe on different folds. Each patient is segmented by the run that left it out, at 0.5. Written to
-results/readings/evaluation-wWIDTH.json, in per cent: DSC by what a prediction uses (`output`), by what is averaged, by the value
-of empty cases; RLP and RLR by connectivity, by slice or scan, by what counts as found; VA by its factor. Means are over the
-patients with at least 1 000 lesion voxels, where nothing else is said.
+RUN: finished runs of one recipe on different folds. Each patient is segmented by the run that left it out, at 0.5. Written
+to results/readings/evaluation-wWIDTH.json, in per cent: DSC by what a prediction uses (`output`), by what is averaged, by
+the value of empty cases; RLP and RLR by connectivity, by slice or scan, by what counts as found; VA by its factor. Means are
+over the patients with at least 1 000 lesion voxels, where nothing else is said.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def build_site(executed: Path, output: Path) -> Path:
         shutil.copy(ROOT / name, source / name)
     for path in chapters():
         shutil.copy(executed / path.name, source / "book" / path.name)
-    fill_in(source / "book" / "reproducibility.md", executed)
+    fill_in(source / "book", executed)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     words = [str(jupyter_book), "build", str(source), "--path-output", str(output), "-W", "-n", "--keep-going", "-q"]
     done = subprocess.run(words, capture_output=True, text=True)
@@ -101,20 +101,91 @@ def build_site(executed: Path, output: Path) -> Path:
     return output / "_build" / "html" / "index.html"
 
 
-def fill_in(page: Path, executed: Path) -> None:
-    """The two tables of the page on reproducibility: seconds of each chapter as run, and every result's provenance."""
-    times = executed / "seconds.json"
-    rows = json.loads(times.read_text()) if times.exists() else {}
-    lines = ["| page | seconds |", "| --- | --- |", *(f"| {name} | {value:.0f} |" for name, value in rows.items())]
-    text = page.read_text().replace("<!-- times -->", "\n".join(lines) if rows else "Not timed in this build.")
-    lines = ["| network | loss | width | fold | seed | commit | device | minutes | date |", "|" + " --- |" * 9]
+def fill_in(source: Path, executed: Path) -> None:
+    """What is measured, into the pages' markers: seconds of each chapter as run, every result, the readings' effects."""
+    producers = {
+        "<!-- times -->": lambda: times(executed),
+        "<!-- provenance -->": provenance,
+        "<!-- readings of the evaluation -->": evaluation_readings,
+        "<!-- readings trained anew -->": trained_readings,
+    }
+    for page in source.glob("*.md"):
+        text = page.read_text()
+        for marker, produce in producers.items():
+            if marker in text:
+                text = text.replace(marker, produce())
+        page.write_text(text)
+
+
+def table(head: list[str], rows: list[list]) -> str:
+    """A markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def times(executed: Path) -> str:
+    """Seconds of each chapter."""
+    path = executed / "seconds.json"
+    if not path.exists():
+        return "Not timed in this build."
+    return table(["page", "seconds"], [[name, f"{value:.0f}"] for name, value in json.loads(path.read_text()).items()])
+
+
+def provenance() -> str:
+    """Every result with its recipe's main fields and where it was made."""
+    rows = []
     for path in sorted((ROOT / "results").glob("*.json")):
         result = json.loads(path.read_text())
         if "recipe" in result:
             r, p = result["recipe"], result["provenance"]
-            words = [r["network"], r["loss"], r["width"], r["fold"], r["seed"], (p["commit"] or "unknown")[:8], p["device"]]
-            lines.append("| " + " | ".join(map(str, [*words, round(p["seconds"] / 60), p["date"]])) + " |")
-    page.write_text(text.replace("<!-- provenance -->", "\n".join(lines)))
+            what = [r["network"], r["loss"], r["width"], r["epochs"], r["fold"], r["seed"]]
+            rows.append([*what, (p["commit"] or "unknown")[:8], p["device"], round(p["seconds"] / 60), p["date"]])
+    return table(["network", "loss", "width", "epochs", "fold", "seed", "commit", "device", "minutes", "date"], rows)
+
+
+def evaluation_readings() -> str:
+    """results/readings/evaluation-w8.json as three tables; a sentence where it was not measured."""
+    path = ROOT / "results" / "readings" / "evaluation-w8.json"
+    if not path.exists():
+        return "Not measured."
+    r = json.loads(path.read_text())
+    cases = r["patients"]
+    folds = " and ".join(map(str, r["folds"]))
+    who = f"{len(cases['all'])} patients of folds {folds}, {len(cases['primary'])} of them with at least 1 000 lesion voxels"
+    output = table(
+        ["what a prediction uses", "DSC, primary", "DSC, pooled"],
+        [[name, f"{v['primary']:.1f}", f"{v['pooled']:.1f}"] for name, v in r["output"].items()],
+    )
+    average = table(["what is averaged", "DSC"], [[name, f"{v:.1f}"] for name, v in r["average"].items()])
+    regions = table(
+        ["connectivity", "regions of a", "a true region is found when", "RLP", "RLR"],
+        [[v["connectivity"], v["per"], v["found"], f"{v['RLP']:.1f}", f"{v['RLR']:.1f}"] for v in r["regions"]],
+    )
+    va = ", ".join(f"{name} {value:.1f}" for name, value in r["VA"].items())
+    about = f"{r['recipe']['network']}, width {r['recipe']['width']}, {who}; per cent."
+    return f"{about} VA: {va}.\n\n{output}\n\n{average}\n\n{regions}"
+
+
+def trained_readings() -> str:
+    """The grid `readings`, every row of it, run or not, at each scale that was run."""
+    from scoat_lib import grids, report
+
+    grid = grids.get("readings")
+    found = report.tables(report.load(ROOT / "results"), grid)
+    if not found:
+        return "No row of the grid was run yet."
+    parts = []
+    for one in found:
+        rows = []
+        for label, row in one.rows.iterrows():
+            if not row["all patients"]:
+                rows.append([label, report.NOT_RUN, "", "", ""])
+                continue
+            change = f"{row.difference:+.1f}" if row.difference == row.difference else "–"
+            rows.append([label, f"{row.DSC:.1f}", change, f"{row['DSC, pooled']:.1f}", int(row.seeds)])
+        head = ["reading", "DSC, primary", "against the default", "DSC, pooled", "seeds"]
+        parts.append(f"{one.scale}; folds {one.rows.folds.dropna().iloc[0]}:\n\n{table(head, rows)}")
+    return "\n\n".join(parts)
 
 
 def api() -> str:

@@ -1,6 +1,7 @@
 """The chapters: they run, their outputs hold, their exercises can be failed and passed, a reader finds what is promised."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK))
 import build  # noqa: E402
 
-from scoat_lib import exercises  # noqa: E402
+from scoat_lib import exercises, grids, report  # noqa: E402
 
 CHAPTERS = build.chapters()
 IDS = [p.stem for p in CHAPTERS]
@@ -164,17 +165,39 @@ def test_the_page_of_the_package_is_what_its_docstrings_say():
     assert (BOOK / "api.md").read_text() == build.api(), "run python book/build.py --api"
 
 
-def test_the_page_on_reproducibility_lists_every_result(tmp_path):
-    import json
-
-    page = tmp_path / "page.md"
-    page.write_text((BOOK / "reproducibility.md").read_text())
+@pytest.fixture
+def filled(tmp_path):
+    """The pages with markers as a build fills them."""
+    for name in ("reproducibility.md", "ambiguities.md"):
+        (tmp_path / name).write_text((BOOK / name).read_text())
     (tmp_path / "seconds.json").write_text('{"01-lungs-in-ct": 3.4}')
-    build.fill_in(page, tmp_path)
-    text = page.read_text()
+    build.fill_in(tmp_path, tmp_path)
+    pages = {name: (tmp_path / name).read_text() for name in ("reproducibility.md", "ambiguities.md")}
+    assert not any("<!--" in text for text in pages.values())
+    return pages
+
+
+def test_the_page_on_reproducibility_lists_every_result(filled):
+    text = filled["reproducibility.md"]
     assert "| 01-lungs-in-ct | 3 |" in text
     results = [json.loads(p.read_text()) for p in (ROOT / "results").glob("*.json")]
     assert text.count("| CPU ") + text.count("| NVIDIA ") == sum("recipe" in r for r in results)
+
+
+def test_the_register_shows_what_every_reading_does_or_that_it_was_not_run(filled):
+    text = filled["ambiguities.md"]
+    measured = json.loads((ROOT / "results" / "readings" / "evaluation-w8.json").read_text())
+    for name, value in measured["average"].items():
+        assert f"| {name} | {value:.1f} |" in text
+    assert text.count("| holds-centre |") == 4
+    for label in grids.get("readings").rows:
+        assert re.search(rf"^\| {re.escape(label)} \| (not run|[\d.]+) \|", text, flags=re.M) or "No row of the grid" in text
+    # what the page says of its numbers
+    spread = max(measured["average"].values()) - min(measured["average"].values())
+    rows = report.tables(report.load(ROOT / "results"), grids.get("table2"))[0].rows.DSC.dropna()
+    assert spread > rows.max() - rows.min()
+    rlp = {v["per"]: v["RLP"] for v in measured["regions"] if v["connectivity"] == "full"}
+    assert 1.7 < rlp["slice"] / rlp["scan"] < 2
 
 
 def test_the_plan_for_teachers_names_exercises_that_exist():
@@ -229,6 +252,8 @@ def test_the_register_counts_are_the_packages():
     up = [millions("scoatnet", up=u) for u in ("bilinear-1x1", "bilinear-1x1-bare", "bilinear")]
     assert ", ".join(f"{v:.2f} M" for v in up) in text
     assert f"{base:.2f} M, {millions('scoatnet', extraction='1x1'):.2f} M" in text
+    for more in ({"attention_up": "raw"}, {"skip_limit": "j-1"}):
+        assert f"{base:.2f} M, {millions('scoatnet', **more):.2f} M" in text
     blocks = [millions("unetpp"), millions("unetpp", shortcut_norm=False), millions("unetpp", block="vgg")]
     assert ", ".join(f"{v:.2f} M" for v in blocks) in text
     assert f"{millions('scoatnet', bias=True) - base:.3f} M more" in text
