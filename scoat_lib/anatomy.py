@@ -123,7 +123,8 @@ def chest(grid: Grid, rng: np.random.Generator):
     put(back, "muscle", 5 * rough)
     girdle = (_power_ellipse(x, y, 131 * s, 88 * s, 2.3) - 1) * 88 * s  # mm outside the cage as it is before it narrows
     wall = (cage - 1) * 88 * s  # mm outside the cage as it is
-    put((wall > 15) & (girdle < 6) & (np.abs(y) < 48 * s), "fat", 6 * rough)  # the axillae
+    armpit = (wall > 15) & (girdle < 6) & (np.abs(y + 6) < 10 + 1.2 * (wall - 15) + 5 * rough)
+    put(armpit, "fat", 6 * rough)
     planes = np.abs(grid.noise(rng, 42)) < 0.03
     put((body < 1) & inside_fat & planes & (wall > 12), "fat")  # planes between muscles
 
