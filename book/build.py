@@ -108,6 +108,7 @@ def fill_in(source: Path, executed: Path) -> None:
         "<!-- provenance -->": provenance,
         "<!-- readings of the evaluation -->": evaluation_readings,
         "<!-- readings trained anew -->": trained_readings,
+        "<!-- phantom realism -->": phantom_realism,
     }
     for page in source.glob("*.md"):
         text = page.read_text()
@@ -164,6 +165,25 @@ def evaluation_readings() -> str:
     va = ", ".join(f"{name} {value:.1f}" for name, value in r["VA"].items())
     about = f"{r['recipe']['network']}, width {r['recipe']['width']}, {who}; per cent."
     return f"{about} VA: {va}.\n\n{output}\n\n{average}\n\n{regions}"
+
+
+def phantom_realism() -> str:
+    """results/phantom-realism.json as three tables."""
+    r = json.loads((ROOT / "results" / "phantom-realism.json").read_text())
+    tissues = table(
+        ["tissue", "median HU", "accepted range"],
+        [[name, f"{v['median']:.0f}", "{} … {}".format(*v["range"])] for name, v in r["HU medians"].items()],
+    )
+    measures = [
+        [f"distance of lung histograms, {name}", f"{v['median']:.0f} HU ({v['low']:.0f} … {v['high']:.0f})"]
+        for name, v in r["lung histogram distance, HU"].items()
+    ]
+    for kind, v in r["noise"].items():
+        share = f"{100 * v['share above half Nyquist']:.0f} % of it above half the Nyquist rate"
+        measures.append([f"noise in soft tissue, {kind}", f"{v['HU']:.1f} HU, {share}"])
+    for how, v in r.get("DSC across", {}).items():
+        measures.append([f"DSC pooled, {how}", f"{100 * v['pooled']:.0f} %"])
+    return f"{tissues}\n\n{table(['measure', 'value'], measures)}"
 
 
 def trained_readings() -> str:

@@ -182,6 +182,15 @@ def test_the_page_on_reproducibility_lists_every_result(filled):
     assert "| 01-lungs-in-ct | 3 |" in text
     results = [json.loads(p.read_text()) for p in (ROOT / "results").glob("*.json")]
     assert text.count("| CPU ") + text.count("| NVIDIA ") == sum("recipe" in r for r in results)
+    near = json.loads((ROOT / "results" / "phantom-realism.json").read_text())
+    for name, tissue in near["HU medians"].items():
+        assert f"| {name} | {tissue['median']:.0f} |" in text
+    distance = near["lung histogram distance, HU"]
+    assert distance["phantom–real"]["median"] <= distance["real–real"]["median"], "as the page says"
+    assert all(0.4 < v["pooled"] < 0.6 for v in near["DSC across"].values()), "about half, says the page"
+    from scoat_lib import phantom
+
+    assert near["phantom"]["version"] == phantom.VERSION, "measure the phantoms anew"
 
 
 def test_the_register_shows_what_every_reading_does_or_that_it_was_not_run(filled):
