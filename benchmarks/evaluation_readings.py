@@ -43,9 +43,10 @@ def predictions(model, cohort, name: str) -> dict[str, np.ndarray]:
     return {reading: np.concatenate(masks) for reading, masks in parts.items()}
 
 
-def per_cent(values) -> float:
-    """The mean in per cent, without those that are left out (nan)."""
-    return round(100 * float(np.nanmean(list(values))), 2)
+def per_cent(values) -> float | None:
+    """The mean in per cent, without those that are left out (nan); None where nothing is left."""
+    counted = [v for v in values if not math.isnan(v)]
+    return round(100 * float(np.mean(counted)), 2) if counted else None
 
 
 def by_output(masks: dict, truths: dict, large: list[str]) -> dict[str, dict[str, float]]:

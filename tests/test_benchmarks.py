@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -21,8 +23,8 @@ def test_the_benchmarks_run(tmp_path):
     assert set(result["data path"]) == {"slices/s", "network slices/s", "data ÷ network"}
 
 
-def test_attention_is_followed_ablated_and_an_operating_point_chosen(data_folder, tmp_path):
-    """The three scripts behind chapters 14 and 18, on phantoms: their files hold what the chapters read."""
+def test_what_is_measured_on_a_finished_run(data_folder, tmp_path):
+    """The five scripts behind chapters 8, 14, 18 and the register, on phantoms: their files hold what the pages read."""
 
     def script(name, *words):
         words = [sys.executable, ROOT / "benchmarks" / f"{name}.py", *words, "--data", data_folder]
@@ -46,3 +48,27 @@ def test_attention_is_followed_ablated_and_an_operating_point_chosen(data_folder
     assert chosen["best"]["primary"] is None  # no phantom of this fold has so many lesion voxels
     assert chosen["best"]["pooled"] >= plain["pooled"]
     assert len(chosen["rows"]) == 18
+
+    counts = json.loads(result.read_text())["patients"]
+    dsc = {n: 200 * c["tp"] / max(1, 2 * c["tp"] + c["fp"] + c["fn"]) for n, c in counts.items()}
+    script("evaluation_readings", run)
+    read = json.loads((tmp_path / "r" / "readings" / "evaluation-w8.json").read_text())
+    tp, fp, fn = (sum(c[k] for c in counts.values()) for k in ("tp", "fp", "fn"))
+    assert read["average"]["all voxels pooled"] == pytest.approx(200 * tp / (2 * tp + fp + fn), abs=0.01)
+    assert read["output"]["logits of X(0,4)"]["pooled"] == read["average"]["all voxels pooled"]
+    assert read["average"]["all patients"] == pytest.approx(sum(dsc.values()) / len(dsc), abs=0.01)
+    assert read["average"]["all slices, empty ones 1"] >= read["average"]["all slices, empty ones left out"]
+    assert read["patients"]["primary"] == []
+    assert read["VA"]["factor 2"] is None
+    assert len(read["regions"]) == 12
+
+    script("uncertainty", run)
+    doubt = json.loads((tmp_path / "r" / "uncertainty" / "w8.json").read_text())
+    voxels = sum(sum(c[k] for k in ("tp", "fp", "fn", "tn")) for c in counts.values())
+    one = doubt["answers"]["one network"]
+    assert set(doubt["answers"]) == {"one network", "with the mirror image"}, "no ensemble of one"
+    assert one["patients"] == pytest.approx(dsc, abs=0.02)
+    assert sum(b["voxels"] for b in one["bins"]) == sum(b["voxels"] for b in doubt["doubt"]) == voxels
+    lesion = sum(b["voxels"] * b["was"] for b in one["bins"])
+    assert lesion == pytest.approx(tp + fn, rel=0.02, abs=40)
+    assert 0 <= one["ece"] <= one["ece without the easy background"] <= 1
