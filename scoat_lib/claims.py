@@ -1,13 +1,15 @@
 """The paper's claims as data, each with the test that decides it on real results; first, the paper against itself.
 
-A claim "A is better than B" is decided on the per-patient differences d of the patients that both report. The tolerance is
-how much two runs that differ in the seed alone differ by, 19 times in 20: t · √2 · s, with s the standard deviation over seeds
-of the metric's mean on one fold and t Student's quantile for the runs that were repeated. The claim
+A claim "A is better than B" is decided on the per-patient differences d of the patients that both report. Two things make mean
+d uncertain: which patients there are (its 95 % bootstrap interval), and the seeds (the tolerance: how much two runs that differ
+in the seed alone differ by, 19 times in 20: t · √2 · s, with s the standard deviation over seeds of the metric's mean on one
+fold and t Student's quantile for the runs that were repeated). The two are added as independent errors are, by squares, on
+each side of the mean. The claim
 
-- holds, if the 95 % interval of mean d lies above 0 and the mean above the tolerance;
-- does not hold, if the interval lies below 0 and the mean below minus the tolerance (the opposite is true), or, once the
-  tolerance rests on at least four repeats, if the interval lies below the tolerance (no advantage worth the name);
-- is undecided else, and always with fewer than five patients or without a repeated run.
+- holds, if the interval so widened lies above 0;
+- does not hold, if it lies below 0;
+- is undecided else, and always with fewer than five patients or without a repeated run. Where the widened interval ends below
+  the paper's own advantage, that is said beside the word.
 """
 
 from __future__ import annotations
@@ -27,7 +29,6 @@ from scoat_lib.metrics import METRICS
 
 HOLDS, FAILS, OPEN, UNTESTABLE = "holds", "does not hold", "undecided", "not testable here"
 FEWEST = 5  # patients, below which an interval says nothing
-REPEATS = 4  # repeated runs, below which the tolerance is too uncertain to exclude an advantage by it
 ROUNDING = 0.005  # half of the last digit the paper prints
 
 
@@ -101,32 +102,36 @@ def tolerance(results: list[dict], metric: str = "DSC") -> float:
 def compare(results: list[dict], grid: Grid, one: str, other: str, metric: str = "DSC", sign: int = 1) -> dict:
     """Row `one` minus row `other`, times sign, over the patients of the primary endpoint that both report.
 
-    {"one", "other", "metric", "sign", "difference", "low", "high", "patients", "status"}, in points.
+    {"one", "other", "metric", "sign", "patients", "status", "difference", "low", "high", "least", "most", "paper"}, in points:
+    low and high are the interval over patients, least and most that interval widened by the seeds, paper the paper's own
+    difference (nan where it prints none).
     """
+    printed = [grid.paper.get(label, {}).get(metric, math.nan) for label in (one, other)]
     found = {"one": one, "other": other, "metric": metric, "sign": sign, "patients": 0, "status": OPEN}
-    nothing = {"difference": math.nan, "low": math.nan, "high": math.nan}
+    found |= dict.fromkeys(("difference", "low", "high", "least", "most"), math.nan)
+    found["paper"] = sign * (printed[0] - printed[1])
     first, second = (_frame(results, grid, label) for label in (one, other))
     if first.empty or second.empty:
-        return found | nothing
+        return found
     large = first[first.lesion_voxels >= report.LEAST]
     points = (sign * 100 * (large[metric] - second[metric].reindex(large.index))).dropna()
     low, high = report.interval(points)
-    found |= {"difference": float(points.mean()), "low": low, "high": high, "patients": len(points)}
-    found["status"] = _status(low, high, found["difference"], len(points), results, metric)
+    mean = float(points.mean())
+    least, most = widened(low, high, mean, tolerance(results, metric))
+    found |= {"difference": mean, "low": low, "high": high, "patients": len(points), "least": least, "most": most}
+    if len(points) >= FEWEST and (least > 0 or most < 0):
+        found["status"] = HOLDS if least > 0 else FAILS
     return found
 
 
-def _status(low: float, high: float, mean: float, patients: int, results: list[dict], metric: str) -> str:
-    """The rule at the top of this file."""
-    limit = tolerance(results, metric)
-    if patients < FEWEST or limit != limit:
-        return OPEN
-    if low > 0 and mean > limit:
-        return HOLDS
-    known = report.seed_spread(results, metric)["freedom"] >= REPEATS
-    if (high < 0 and mean < -limit) or (known and high < limit):
-        return FAILS
-    return OPEN
+def widened(low: float, high: float, mean: float, limit: float) -> tuple[float, float]:
+    """An interval over patients with the seeds' tolerance added by squares on either side; nan where one is unknown."""
+    return mean - math.hypot(mean - low, limit), mean + math.hypot(high - mean, limit)
+
+
+def excluded(comparison: dict) -> bool:
+    """Whether an advantage as large as the paper's can be ruled out, with five patients or more."""
+    return comparison["patients"] >= FEWEST and comparison["paper"] > 0 and comparison["most"] < comparison["paper"]
 
 
 def _frame(results: list[dict], grid: Grid, label: str) -> pd.DataFrame:
@@ -136,11 +141,20 @@ def _frame(results: list[dict], grid: Grid, label: str) -> pd.DataFrame:
 
 
 def all_of(comparisons: list[dict], what: str) -> Verdict:
-    """Holds if every comparison does, does not hold if one does not, else undecided."""
+    """Holds if every comparison does, does not hold if one does not, else undecided; says which are decided or excluded."""
     states = [c["status"] for c in comparisons]
     counts = ", ".join(f"{states.count(s)} {s}" for s in (HOLDS, FAILS, OPEN) if s in states)
     status = FAILS if FAILS in states else HOLDS if set(states) == {HOLDS} else OPEN
-    return Verdict(status, f"{what}: {counts} of {len(states)} comparisons", tuple(comparisons))
+    text = f"{what}: {counts} of {len(states)} comparisons"
+    for c in comparisons:
+        if c["status"] == FAILS or excluded(c):
+            word = (
+                "the opposite" if c["status"] == FAILS else f"an advantage of the paper's {c['paper']:.1f} points is excluded"
+            )
+            minus = "minus" if c["sign"] > 0 else "below"
+            interval = f"{c['difference']:+.1f} ({c['least']:+.1f} … {c['most']:+.1f} with the seeds, {c['patients']} patients)"
+            text += f"; {c['one']} {minus} {c['other']} in {c['metric']}: {interval}, {word}"
+    return Verdict(status, text, tuple(comparisons))
 
 
 def _better(grid: str, one: str, others, wanted=METRICS, sign: int = 1):
