@@ -18,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from finished import same_recipe
 
 from scoat_lib import experiments, metrics
 from scoat_lib.report import LEAST
 from scoat_lib.slices import scan_slices
-from scoat_lib.training import Recipe, write_whole
+from scoat_lib.training import write_whole
 from scoat_lib.weights import load
 
 OUTPUTS = {
@@ -98,14 +99,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    masks, truths, folds, shared = {}, {}, [], None
-    for folder in chosen.run:
-        recipe = Recipe.from_dict(json.loads((folder / "recipe.json").read_text())["recipe"])
-        rest = {k: v for k, v in recipe.to_dict().items() if k != "fold"}
-        if shared not in (None, rest):
-            raise SystemExit(f"{folder}: is of another recipe than the runs before it")
-        shared = rest
-        folds.append(recipe.fold)
+    masks, truths = {}, {}
+    shared, runs = same_recipe(chosen.run, ("fold",))
+    for recipe, folder in runs:
         cohort, split = experiments.prepare(recipe, chosen.data)
         model = load(folder / "weights.safetensors").model.eval()
         for name in split.test:
@@ -116,7 +112,7 @@ def main() -> None:
     scores = {factor: [metrics.evaluate(last[n], truths[n], va_factor=factor)["VA"] for n in large] for factor in (2.0, 1.0)}
     content = {
         "recipe": shared,
-        "folds": sorted(folds),
+        "folds": sorted(recipe.fold for recipe, _ in runs),
         "patients": {"primary": large, "all": sorted(truths)},
         "output": by_output(masks, truths, large),
         "average": by_average(last, truths, large),

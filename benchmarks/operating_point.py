@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from finished import answers, same_recipe
 
 from scoat_lib import experiments
 from scoat_lib.report import LEAST
-from scoat_lib.slices import scan_slices
-from scoat_lib.training import Recipe, write_whole
+from scoat_lib.training import write_whole
 from scoat_lib.weights import load
 
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
@@ -34,28 +34,14 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     counts: dict[tuple[bool, float], dict[str, tuple[int, int, int]]] = {}
-    folds, shared = [], None
-    for folder in chosen.run:
-        recipe = Recipe.from_dict(json.loads((folder / "recipe.json").read_text())["recipe"])
-        rest = {k: v for k, v in recipe.to_dict().items() if k != "fold"}
-        if shared not in (None, rest):
-            raise SystemExit(f"{folder}: is of another recipe than the runs before it")
-        shared = rest
-        folds.append(recipe.fold)
+    shared, runs = same_recipe(chosen.run, ("fold",))
+    for recipe, folder in runs:
         cohort, split = experiments.prepare(recipe, chosen.data)
         model = load(folder / "weights.safetensors").model
         for name in split.test:
             truth = np.asarray(cohort.masks[name])
-            parts: dict[bool, list] = {False: [], True: []}
-            with torch.inference_mode():
-                for x in scan_slices(cohort, name, 16):
-                    x = x.contiguous(memory_format=torch.channels_last)
-                    one = torch.sigmoid(model(x))[:, 0]
-                    other = torch.sigmoid(model(x.flip(-1)))[:, 0].flip(-1)
-                    parts[False].append(one.numpy())
-                    parts[True].append(((one + other) / 2).numpy())
-            for flip, values in parts.items():
-                p = np.concatenate(values)
+            plain, mirrored = answers(model, cohort, name)
+            for flip, p in ((False, plain), (True, (plain + mirrored) / 2)):
                 for cut in THRESHOLDS:
                     a = p > cut
                     counts.setdefault((flip, cut), {})[name] = (int((a & truth).sum()), int(a.sum()), int(truth.sum()))
@@ -71,7 +57,7 @@ def main() -> None:
             | {"patients": {n: round(v, 2) for n, v in dsc.items()}}
         )
     best = max(rows, key=lambda row: (row["primary"] or 0.0, row["pooled"]))
-    content = {"recipe": shared, "folds": sorted(folds), "rows": rows}
+    content = {"recipe": shared, "folds": sorted(recipe.fold for recipe, _ in runs), "rows": rows}
     content |= {"best": {k: best[k] for k in ("flip", "threshold", "primary", "all", "pooled")}}
     content |= {"provenance": experiments.provenance(experiments.device_name())}
     out = chosen.results / "shipped" / f"operating-point-w{shared['width']}.json"

@@ -17,25 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from finished import answers, same_recipe
 
 from scoat_lib import experiments, metrics
-from scoat_lib.slices import scan_slices
 from scoat_lib.training import Recipe, write_whole
 from scoat_lib.weights import load
 
 EASY = 0.05
 DOUBT = (0.0, 0.01, 0.05, 0.1, 0.2, 0.4, 1.0)
-
-
-def answers(model, cohort, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A patient's probabilities (slices, H, W), plain and of the mirror image."""
-    plain, mirrored = [], []
-    with torch.inference_mode():
-        for x in scan_slices(cohort, name, 16):
-            x = x.contiguous(memory_format=torch.channels_last)
-            plain.append(torch.sigmoid(model(x))[:, 0].numpy())
-            mirrored.append(torch.sigmoid(model(x.flip(-1)))[:, 0].flip(-1).numpy())
-    return np.concatenate(plain), np.concatenate(mirrored)
 
 
 class Tally:
@@ -78,13 +67,8 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     by_fold: dict[int, list[tuple[Recipe, Path]]] = {}
-    shared = None
-    for folder in chosen.run:
-        recipe = Recipe.from_dict(json.loads((folder / "recipe.json").read_text())["recipe"])
-        rest = {k: v for k, v in recipe.to_dict().items() if k not in ("fold", "seed")}
-        if shared not in (None, rest):
-            raise SystemExit(f"{folder}: is of another recipe than the runs before it")
-        shared = rest
+    shared, found = same_recipe(chosen.run, ("fold", "seed"))
+    for recipe, folder in found:
         by_fold.setdefault(recipe.fold, []).append((recipe, folder))
     tallies = {"one network": Tally(), "with the mirror image": Tally()}
     wrong, all_of = np.zeros(len(DOUBT) - 1), np.zeros(len(DOUBT) - 1)

@@ -212,7 +212,7 @@ def trained_readings() -> str:
 def api() -> str:
     """book/api.md: every public name of the package with its signature and docstring, room by room."""
     package = ROOT / "scoat_lib"
-    rooms = "scan anatomy phantom cohort slices blocks attention networks losses metrics weights inference training grids"
+    rooms = "scan anatomy trees phantom cohort slices blocks attention networks losses metrics weights inference training grids"
     lines = ["# The package", "", "Every public name, from the docstrings (`python book/build.py --api` writes this page).", ""]
     for room in f"{rooms} experiments engine report claims plots viewer".split():
         files = [package / f"{room}.py"] if (package / f"{room}.py").exists() else sorted((package / room).glob("*.py"))

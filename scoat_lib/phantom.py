@@ -1,7 +1,7 @@
 """The embedded cohort: synthetic chest CT in HU with exact masks, standing in for the paper's 19 + 8 private scans.
 
 Everything is drawn in millimetres on a field of 358 mm, so volumes are the same at every size; what is drawn stands in
-`anatomy.py`, HU per tissue follow its TISSUES.
+`anatomy.py` and `trees.py`, HU per tissue follow its TISSUES.
 """
 
 from __future__ import annotations
@@ -15,14 +15,9 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from scoat_lib.anatomy import (
-    Grid,
-    add_emphysema,
-    add_lesions,
-    add_trees,
-    chest,
-)
+from scoat_lib.anatomy import Grid, add_emphysema, add_lesions, chest
 from scoat_lib.scan import Scan
+from scoat_lib.trees import add_trees
 
 VERSION = 3  # raised when the same seed gives another scan
 FOLLOW_UP = {  # Figure 6: date (2020), LOV in cm³, clinical stage

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from scoat_lib import experiments, metrics
+from scoat_lib.training import Recipe
+from scoat_lib.weights import load
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -67,6 +71,13 @@ def test_what_is_measured_on_a_finished_run(data_folder, tmp_path):
     voxels = sum(sum(c[k] for k in ("tp", "fp", "fn", "tn")) for c in counts.values())
     one = doubt["answers"]["one network"]
     assert set(doubt["answers"]) == {"one network", "with the mirror image"}, "no ensemble of one"
+    recipe = Recipe.from_dict(json.loads((run / "recipe.json").read_text())["recipe"])
+    cohort, split = experiments.prepare(recipe, data_folder)
+    again = experiments.evaluate(load(run / "weights.safetensors"), cohort, split.test, flip=True)
+    both = {n: 100 * metrics.from_counts(c)["DSC"] for n, c in again.items()}
+    assert doubt["answers"]["with the mirror image"]["patients"] == pytest.approx(both, abs=0.05)
+    row = next(r for r in chosen["rows"] if r["threshold"] == 0.5 and r["flip"])
+    assert row["patients"] == pytest.approx(both, abs=0.05)
     assert one["patients"] == pytest.approx(dsc, abs=0.02)
     assert sum(b["voxels"] for b in one["bins"]) == sum(b["voxels"] for b in doubt["doubt"]) == voxels
     lesion = sum(b["voxels"] * b["was"] for b in one["bins"])

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from scoat_lib import anatomy, phantom
+from scoat_lib import anatomy, phantom, trees
 from scoat_lib.cohort import find_cases
 from scoat_lib.scan import Scan, load_pair
 
@@ -84,7 +84,7 @@ def test_the_two_scanners_differ_in_noise():
 def test_a_tube_fills_its_own_volume_at_every_size(size, first, last):
     grid = anatomy.Grid.of(size)
     begin, end = np.array([60.0, -40.0, -50.0]), np.array([200.0, 30.0, 60.0])
-    share = anatomy._fill(grid, [(begin, end, first, last)])
+    share = trees._fill(grid, [(begin, end, first, last)])
     cone = np.pi * np.linalg.norm(end - begin) * (first**2 + first * last + last**2) / 3
     assert share.min() == 0
     assert share.max() <= 1
@@ -98,7 +98,7 @@ def test_a_tube_fills_its_own_volume_at_every_size(size, first, last):
 def test_a_tree_feeds_every_end_and_thins_at_every_fork():
     rng = np.random.default_rng(3)
     root, ends = np.zeros(3), rng.uniform(20, 120, (60, 3))
-    tubes = anatomy._grow(root, ends, rng)
+    tubes = trees._grow(root, ends, rng)
     leaves = [b for _, b, _, _, n in tubes if n == 1]
     assert sorted(map(tuple, leaves)) == sorted(map(tuple, ends))
     assert len(tubes) == 2 * len(ends) - 1
