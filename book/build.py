@@ -141,7 +141,7 @@ def provenance() -> str:
             r, p = result["recipe"], result["provenance"]
             what = [r["network"], r["loss"], r["width"], r["epochs"], r["fold"], r["seed"]]
             rows.append([*what, (p["commit"] or "unknown")[:8], p["device"], round(p["seconds"] / 60), p["date"]])
-    return table(["network", "loss", "width", "epochs", "fold", "seed", "commit", "device", "minutes", "date"], rows)
+    return table(["network", "loss", "width", "epochs", "fold", "seed", "commit", "device", "minutes", "date"], sorted(rows))
 
 
 def evaluation_readings() -> str:

@@ -122,9 +122,27 @@ def test_vessels_come_from_the_hila_and_thin_outward(one):
     near = np.minimum(*(np.linalg.norm(place - [154.0, 0.0, side * 33.0], axis=1) for side in (-1, 1))) < 35
     inside = vessels[lungs]
     assert inside[near].mean() > 0.06 > 5 * inside[depth[lungs] < 9].mean()
+    tubes, _ = trees._trees(grid, np.random.default_rng(0), one.lobes.axial())
+    ends = np.array([end for _, end, _, last in tubes if last <= 0.35])
+    assert len(ends) == 5 * 2 * trees.LEAVES
+    assert lungs[tuple(grid.index(ends).T)].mean() > 0.95, "twigs end in the lungs"
+    assert (depth[tuple(grid.index(ends).T)] < 3).mean() < 0.6 * (depth[lungs] < 3).mean(), "and seldom at the pleura"
     airways = one.airways.axial() > 0
     assert airways[-1, 58:68, 58:70].any(), "the trachea leaves the scan above"
     assert not (airways & vessels).any()
+
+
+def test_consolidation_hides_vessels_and_ground_glass_does_not():
+    solid, glass = (1 + anatomy.KINDS.index(kind) for kind in ("consolidation", "ground glass"))
+    voxels, hidden, shown = 0, 0, 0
+    for seed in range(6):
+        p = phantom.patient(seed, (96, 96, 24), volume=300)
+        vessels, kinds = p.vessels.voxels > 0, p.kinds.voxels
+        voxels += np.count_nonzero(kinds == solid)
+        hidden += np.count_nonzero(vessels & (kinds == solid))
+        shown += np.count_nonzero(vessels & (kinds == glass))
+    assert voxels > 100
+    assert hidden == 0 < shown
 
 
 def test_what_a_reader_of_scans_looks_for(one):

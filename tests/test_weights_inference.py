@@ -148,6 +148,22 @@ def test_the_model_card_quotes_the_results():
         point = json.loads((root / "results" / "shipped" / f"operating-point-w{recipe['width']}.json").read_text())["best"]
         assert (shipped.threshold, shipped.flip) == (point["threshold"], point["flip"])
         assert f"| {point['primary']:.1f} |" in text
+    # what the card compares itself with
+    narrow = report.summary([r for r in report.alike(results) if r["recipe"]["seed"] == 0]).loc["scoatnet"]
+    point = json.loads((root / "results" / "shipped" / "operating-point-w8.json").read_text())["best"]
+    assert f"width 8 has {narrow['DSC, ≥ 1000 voxels']:.1f} ({point['primary']:.1f} at its own best operating point" in text
+
+    def fold_0(found):
+        """Primary mean of fold 0, seed 0, by network."""
+        return {
+            r["recipe"]["network"]: report.summary([r])["DSC, ≥ 1000 voxels"].iloc[0]
+            for r in found
+            if (r["recipe"]["fold"], r["recipe"]["seed"]) == (0, 0)
+        }
+
+    theirs, ours = fold_0(report.load(root / "results" / "peers")), fold_0(report.alike(results))
+    assert f"has a mean of {theirs['monai-unetpp']:.1f} on" in text
+    assert f"have {ours['scoatnet']:.1f} (SCOAT-Net) and {ours['unetpp']:.1f} (UNet++)" in text
 
 
 def test_a_card_may_ask_for_a_threshold_and_the_mirror_image(tmp_path):

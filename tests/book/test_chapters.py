@@ -15,7 +15,7 @@ BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK))
 import build  # noqa: E402
 
-from scoat_lib import exercises, grids, report  # noqa: E402
+from scoat_lib import claims, exercises, grids, report  # noqa: E402
 
 CHAPTERS = build.chapters()
 IDS = [p.stem for p in CHAPTERS]
@@ -205,8 +205,37 @@ def test_the_register_shows_what_every_reading_does_or_that_it_was_not_run(fille
     spread = max(measured["average"].values()) - min(measured["average"].values())
     rows = report.tables(report.load(ROOT / "results"), grids.get("table2"))[0].rows.DSC.dropna()
     assert spread > rows.max() - rows.min()
+    text = prose(NOTEBOOKS["08-metrics"])
+    low, high = min(measured["average"].values()), max(measured["average"].values())
+    assert f'"a network of {low:.0f} %" and "a network of {high:.0f} %"' in text
+    assert f"is about {measured['average']['patients with at least 1 000 lesion voxels']:.0f} %" in text
+    assert f"RLP of {grids.get('table2').paper['SCOAT-Net']['RLP']} and our {measured['regions'][0]['RLP']:.0f} are" in text
     rlp = {v["per"]: v["RLP"] for v in measured["regions"] if v["connectivity"] == "full"}
     assert 1.7 < rlp["slice"] / rlp["scan"] < 2
+
+
+def test_what_the_prose_says_of_results_holds():
+    """Sentences that results/ could outgrow: when one fails, run more or write anew."""
+    results = report.load(ROOT / "results")
+    losses = report.tables(results, grids.get("table1"))[0].rows.SEN
+    three = losses[["BCE", "BCE-Dice", "Dice"]]
+    assert "within two points of sensitivity of each other" in prose(NOTEBOOKS["11-losses-compared"])
+    assert three.max() - three.min() <= 2
+    assert losses["IoU"] < three.min(), "and IoU, which at its optimum marks the most, has the lowest"
+
+    compared = claims.CLAIMS[0].decide(results).comparisons
+    assert {c["other"] for c in compared if c["patients"] >= claims.FEWEST} == {"UNet++"}, "chapter 16: only UNet++ shares five"
+    dsc = next(c for c in compared if (c["other"], c["metric"]) == ("UNet++", "DSC"))
+    assert claims.excluded(dsc)
+    assert "ends below the paper's advantage of 4.7 points" in prose(NOTEBOOKS["16-ledger"])
+
+    real = json.loads((ROOT / "results" / "uncertainty" / "w8.json").read_text())
+    wrong = {row["from"]: row["wrong"] for row in real["doubt"]}
+    assert round(wrong[0.0], 3) == 0.001, "chapter 18: agree to a hundredth, one voxel in a thousand"
+    assert 0.28 < wrong[0.2] < 0.4, "differ by 0.2, one in three"
+    one = real["answers"]["one network"]
+    assert round(one["ece"], 3) == 0.001
+    assert 0.02 < one["ece without the easy background"] < 0.09, "several per cent"
 
 
 def test_the_plan_for_teachers_names_exercises_that_exist():
