@@ -56,6 +56,16 @@ def test_a_chapter_has_its_parts(name):
 
 
 @pytest.mark.parametrize("name", IDS)
+def test_a_chapter_opens_with_a_picture(name):
+    headings = 0
+    for cell in NOTEBOOKS[name].cells:
+        headings += len(re.findall("^## ", cell.source, re.M)) if cell.cell_type == "markdown" else 0
+        if cell.cell_type == "code" and (has_picture(cell) or "viewer.stack" in cell.source):
+            break
+    assert headings <= 1, f"{name}: no picture before its second section"
+
+
+@pytest.mark.parametrize("name", IDS)
 def test_cells_fit_a_page(name):
     for cell in code_cells(NOTEBOOKS[name]):
         assert cell.source.count("\n") < 25
