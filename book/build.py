@@ -191,10 +191,9 @@ def trained_readings() -> str:
     from scoat_lib import grids, report
 
     grid = grids.get("readings")
-    found = report.tables(report.load(ROOT / "results"), grid)
+    found = report.comparing(report.tables(report.load(ROOT / "results"), grid))
     if not found:
         return "No row of the grid was run yet."
-    found = [one for one in found if (one.rows["all patients"] > 0).sum() > 1] or found[:1]  # the default alone says nothing
     parts = []
     for one in found:
         rows = []

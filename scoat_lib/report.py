@@ -168,6 +168,11 @@ def tables(results: list[dict], grid: Grid, least: int = LEAST) -> list[Table]:
     return sorted(found, key=lambda t: (-(t.rows.patients > 0).sum(), -t.rows["all patients"].max()))
 
 
+def comparing(found: list[Table]) -> list[Table]:
+    """Of a grid's tables those in which at least two rows were run; the first alone where none is."""
+    return [table for table in found if (table.rows["all patients"] > 0).sum() > 1] or found[:1]
+
+
 def scales(results: list[dict], grid: Grid) -> list[tuple[dict, str, list[dict]]]:
     """The grid's results grouped by what its rows share: (recipe's fields, data's name, results with their "row").
 

@@ -95,6 +95,8 @@ def test_a_table_shows_every_row_and_says_what_was_not_run():
     assert table.rows.patients["UNet++"] == 6
     assert table.rows.patients["U-Net"] == 0  # its run is of another scale
     assert wide.rows.patients["U-Net"] == 6
+    assert report.comparing([wide, table]) == [table]  # a row alone compares nothing
+    assert report.comparing([wide]) == [wide]
     assert table.rows.difference["UNet++"] == pytest.approx(-2)
     assert table.rows.p["UNet++"] == pytest.approx(2 / 2**6)
     assert table.rows["paper DSC"]["SCOAT-Net"] == 89.48

@@ -129,9 +129,9 @@ def report_(
         tables = report.tables(found, grids.get(name))
         if grid and not tables:
             raise ValueError(f"{results}: holds no result of grid {name}; make some with `scoat experiment {name}`")
-        for index, table in enumerate(tables):
+        for index, table in enumerate(report.comparing(tables)):
             if not grid and (table.rows["all patients"] > 0).sum() < 2:
-                continue
+                continue  # asked for everything: a row alone compares nothing
             stem = name if index == 0 else f"{name}-{index + 1}"
             files[f"{stem}.{suffix}"] = render(table)
             chosen.append((stem, table))

@@ -136,6 +136,10 @@ def test_a_page_opens_without_an_error_of_ours(site, browser, name, width):
         "return [...document.querySelectorAll('.math')].filter(m => !m.querySelector('mjx-container')).length"
     )
     assert raw == 0, "an equation is not typeset"
+    wrong = browser.execute_script(
+        "return [...document.querySelectorAll('mjx-merror, [data-mjx-error]')].map(e => e.textContent)"
+    )
+    assert not wrong, f"an equation is refused: {wrong}"
     overflow = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
     assert overflow < 20, f"the page is {overflow} pixels wider than the window"
     bare = browser.execute_script(
