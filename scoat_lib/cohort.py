@@ -240,8 +240,10 @@ class Cohort:
         """The same slices under names NAME#0 … NAME#k−1, each scan's slices dealt out at random: for showing what leaks.
 
         A split of these names puts neighbouring slices of one patient on both sides; `check_leakage` raises on it.
+        The data are the same, and so is the fingerprint.
         """
         dealt = copy.copy(self)
+        dealt.fingerprint = self.fingerprint
         dealt.cases, dealt.images, dealt.masks = {}, {}, {}
         rng = np.random.default_rng(seed)
         for name, case in self.cases.items():

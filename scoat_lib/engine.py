@@ -62,10 +62,7 @@ def jobs(recipes: Sequence[Recipe], data=None, **settings) -> list[Job]:
     for recipe in recipes:
         if recipe.preprocessing not in cohorts:
             cohorts[recipe.preprocessing] = Cohort.open(data, recipe.preprocessing)
-        cohort = cohorts[recipe.preprocessing]
-        if recipe.split == "slice":
-            cohort = cohort.dealt_by_slice(recipe.folds, recipe.fold_seed)
-        this = key(recipe, cohort.fingerprint)
+        this = key(recipe, cohorts[recipe.preprocessing].fingerprint)
         made.setdefault(this, Job(recipe, this, str(data_folder(data)), **settings))
     return list(made.values())
 

@@ -228,6 +228,21 @@ def test_fill_does_what_is_missing_and_nothing_else(seconds_long, data_folder, t
     assert content["recipe"] == seconds_long[0].to_dict()
 
 
+def test_a_run_on_folds_of_slices_is_found_again_and_compared(tiny_recipe, data_folder, tmp_path):
+    """Slices dealt out are the same data: one fingerprint, before and after, so that both rows of grid `split` meet."""
+    from scoat_lib import grids, report
+
+    recipes = [replace(tiny_recipe, split=split) for split in ("slice", "patient")]  # the order must not matter
+    for recipe in recipes:
+        jobs = engine.jobs([recipe], data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
+        assert not engine.fill(jobs, progress=False).failed
+        assert engine.missing(jobs) == []
+    results = report.load(tmp_path / "r")
+    assert len({r["data"]["fingerprint"] for r in results}) == 1
+    (table,) = report.tables(results, grids.get("split"), least=1)
+    assert (table.rows["all patients"] > 0).all()
+
+
 def test_a_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(seconds_long, data_folder, tmp_path):
     import time
 

@@ -233,6 +233,11 @@ def test_what_the_prose_says_of_results_holds():
     assert three.max() - three.min() <= 2
     assert losses["IoU"] < three.min(), "and IoU, which at its optimum marks the most, has the lowest"
 
+    split = report.tables(results, grids.get("split"))[0].rows
+    assert "more than five points of DSC, more than the 4.7" in prose(NOTEBOOKS["17-what-goes-wrong"])
+    assert min(split.difference["by slice"], split["DSC, pooled"]["by slice"] - split["DSC, pooled"]["by patient"]) > 5
+    assert split.seeds["by slice"] == 1
+
     compared = claims.CLAIMS[0].decide(results).comparisons
     assert {c["other"] for c in compared if c["patients"] >= claims.FEWEST} == {"UNet++"}, "chapter 16: only UNet++ shares five"
     dsc = next(c for c in compared if (c["other"], c["metric"]) == ("UNet++", "DSC"))
