@@ -99,6 +99,23 @@ def tolerance(results: list[dict], metric: str = "DSC") -> float:
     return float(stats.t.ppf(0.975, spread["freedom"]) * math.sqrt(2) * spread["sd"]) if spread["freedom"] else math.nan
 
 
+def at_scale(results: list[dict], grid: Grid = GRIDS["table2"]) -> list[dict]:
+    """The results on the data, width, size and epochs at which most of a grid's rows were run, whatever else they vary.
+
+    A run of fewer epochs has another spread over seeds than the runs that are compared.
+    """
+    for base, data, group in report.scales(results, grid):
+        wanted = {k: base[k] for k in ("width", "size", "epochs") if k in base}
+        what = {"name": data, "fingerprint": group[0]["data"].get("fingerprint", "")}
+        return [
+            r
+            for r in results
+            if all(r["recipe"][k] == v for k, v in wanted.items())
+            and {"name": r["data"]["name"], "fingerprint": r["data"].get("fingerprint", "")} == what
+        ]
+    return []
+
+
 def compare(results: list[dict], grid: Grid, one: str, other: str, metric: str = "DSC", sign: int = 1) -> dict:
     """Row `one` minus row `other`, times sign, over the patients of the primary endpoint that both report.
 
@@ -117,7 +134,7 @@ def compare(results: list[dict], grid: Grid, one: str, other: str, metric: str =
     points = (sign * 100 * (large[metric] - second[metric].reindex(large.index))).dropna()
     low, high = report.interval(points)
     mean = float(points.mean())
-    least, most = widened(low, high, mean, tolerance(results, metric))
+    least, most = widened(low, high, mean, tolerance(at_scale(results, grid), metric))
     found |= {"difference": mean, "low": low, "high": high, "patients": len(points), "least": least, "most": most}
     if len(points) >= FEWEST and (least > 0 or most < 0):
         found["status"] = HOLDS if least > 0 else FAILS
@@ -310,8 +327,9 @@ def as_text(results: list[dict]) -> str:
     lines += [f"  {r.table} {r.row}: {r.DSC:.2f} > {r['(SEN + PPV) / 2']:.3f}" for _, r in impossible_rows().iterrows()]
     lines += ["Sentences that its tables contradict:"]
     lines += [f"  {r.said}: the table has {r['the table']}" for _, r in contradictions().iterrows() if not r.agree]
-    spread = report.seed_spread(results)
-    known = f"{tolerance(results):.1f} points of DSC (sd over seeds {spread['sd']:.2f}, {spread['freedom']} repeats)"
+    alike = at_scale(results)
+    spread = report.seed_spread(alike)
+    known = f"{tolerance(alike):.1f} points of DSC (sd over seeds {spread['sd']:.2f}, {spread['freedom']} repeats)"
     lines += [f"\nThe ledger. Tolerance: {known if spread['groups'] else 'unknown, no run was repeated with another seed'}"]
     for _, row in ledger(results).iterrows():
         lines += [f"  {row.claim} ({row['where']})", f"     {row.verdict.upper()}: {row.why}"]

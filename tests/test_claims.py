@@ -1,5 +1,6 @@
 """claims.py and grids.py: the paper's numbers as data, the paper against itself, decisions that follow their rule."""
 
+import copy
 import math
 
 import pytest
@@ -135,6 +136,22 @@ def test_the_tolerance_is_the_spread_over_seeds():
     assert claims.tolerance(table3()) == pytest.approx(2.776 * math.sqrt(2) * more["sd"], rel=1e-3)
     assert math.isnan(claims.tolerance(results[:1]))
     assert report.seed_spread(results, "RLP")["sd"] == 0
+
+
+def test_the_tolerance_is_that_of_the_runs_that_are_compared():
+    results = table3(repeats=(0.2, 0.1, -0.1))
+    short = [copy.deepcopy(r) for r in results if r["recipe"]["network"] == "unetpp"][:1] * 2
+    short = [copy.deepcopy(r) for r in short]
+    for seed, made in enumerate(short):  # other epochs, wild seeds
+        made["recipe"] |= {"epochs": 2, "seed": seed}
+        for name, found in made["patients"].items():
+            made["patients"][name] = found if seed else found | {"tp": 0, "fp": found["tp"]}
+    assert claims.tolerance([*results, *short]) > 5 * claims.tolerance(results)
+    assert claims.at_scale([*results, *short], grids.get("table3")) == results
+    words = ("SCOAT-Net", "UNet++")
+    assert claims.compare([*results, *short], grids.get("table3"), *words) == claims.compare(
+        results, grids.get("table3"), *words
+    )
 
 
 @pytest.mark.parametrize(
