@@ -191,7 +191,8 @@ def trained_readings() -> str:
     from scoat_lib import grids, report
 
     grid = grids.get("readings")
-    found = report.comparing(report.tables(report.load(ROOT / "results"), grid))
+    results = report.load(ROOT / "results")
+    found = report.comparing(report.tables(results, grid))
     if not found:
         return "No row of the grid was run yet."
     parts = []
@@ -204,8 +205,24 @@ def trained_readings() -> str:
             change = f"{row.difference:+.1f}" if row.difference == row.difference else "–"
             rows.append([label, f"{row.DSC:.1f}", change, f"{row['DSC, pooled']:.1f}", int(row.seeds)])
         head = ["reading", "DSC, primary", "against the default", "DSC, pooled", "seeds"]
-        parts.append(f"{one.scale}; folds {one.rows.folds.dropna().iloc[0]}:\n\n{table(head, rows)}")
+        parts.append(f"{one.scale}; folds {one.rows.folds.dropna().iloc[0]}:\n\n{table(head, rows)}\n\n{_seeds(one, results)}")
     return "\n\n".join(parts)
+
+
+def _seeds(table, results: list[dict]) -> str:
+    """How far two runs of a grid's reference lie apart at a table's scale when nothing but the seed differs."""
+    from scoat_lib import claims, report
+
+    grid = table.grid
+    same = [r for base, _, group in report.scales(results, grid) if base == table.base for r in group]
+    same = [r for r in same if r["row"] == grid.reference]
+    spread, tolerance = report.seed_spread(same), claims.tolerance(same)
+    if not spread["freedom"]:
+        return "The default was not repeated with another seed at this scale."
+    return (
+        f"Two runs of the default that differ in nothing but the seed lie within {tolerance:.1f} points, 19 times in 20 "
+        f"(sd {spread['sd']:.2f}, {spread['runs']} runs)."
+    )
 
 
 def api() -> str:
