@@ -243,6 +243,9 @@ def test_what_the_prose_says_of_results_holds():
     default = [r for r in results if r["recipe"]["epochs"] == 6 and report.row_of(r, short.grid) == "default"]
     assert short.rows.difference.abs().max() < claims.tolerance(default), "no reading lies outside"
     assert short.rows.difference.abs().idxmax() == "deep supervision: last branch"
+    long = next(t for t in report.tables(results, grids.get("readings")) if t.base["epochs"] == 16)
+    left = [t.rows.difference["deep supervision: last branch"] for t in (long, short)]
+    assert 0 < left[0] < left[1] / 3, "little of its lead was left"
 
     compared = claims.CLAIMS[0].decide(results).comparisons
     decided = {c["other"] for c in compared if c["metric"] == "DSC" and c["status"] == claims.HOLDS}
