@@ -214,7 +214,7 @@ def _seeds(table, results: list[dict]) -> str:
     from scoat_lib import claims, report
 
     grid = table.grid
-    same = [r for base, _, group in report.scales(results, grid) if base == table.base for r in group]
+    same = [r for base, data, group in report.scales(results, grid) if (base, data) == (table.base, table.data) for r in group]
     same = [r for r in same if r["row"] == grid.reference]
     spread, tolerance = report.seed_spread(same), claims.tolerance(same)
     if not spread["freedom"]:

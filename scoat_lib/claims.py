@@ -104,16 +104,10 @@ def at_scale(results: list[dict], grid: Grid = GRIDS["table2"]) -> list[dict]:
 
     A run of fewer epochs has another spread over seeds than the runs that are compared.
     """
-    for base, data, group in report.scales(results, grid):
-        wanted = {k: base[k] for k in ("width", "size", "epochs") if k in base}
-        what = {"name": data, "fingerprint": group[0]["data"].get("fingerprint", "")}
-        return [
-            r
-            for r in results
-            if all(r["recipe"][k] == v for k, v in wanted.items())
-            and {"name": r["data"]["name"], "fingerprint": r["data"].get("fingerprint", "")} == what
-        ]
-    return []
+    base, _, group = next(iter(report.scales(results, grid)), ({}, "", []))
+    wanted = {k: base[k] for k in ("width", "size", "epochs") if k in base}
+    data = group[0]["data"] if group else None
+    return [r for r in results if r["data"] == data and all(r["recipe"][k] == v for k, v in wanted.items())]
 
 
 def compare(results: list[dict], grid: Grid, one: str, other: str, metric: str = "DSC", sign: int = 1) -> dict:

@@ -148,6 +148,10 @@ def test_the_tolerance_is_that_of_the_runs_that_are_compared():
             made["patients"][name] = found if seed else found | {"tp": 0, "fp": found["tp"]}
     assert claims.tolerance([*results, *short]) > 5 * claims.tolerance(results)
     assert claims.at_scale([*results, *short], grids.get("table3")) == results
+    elsewhere = copy.deepcopy(results[0])
+    elsewhere["data"] = elsewhere["data"] | {"fingerprint": "of other scans"}
+    assert claims.at_scale([*results, elsewhere], grids.get("table3")) == results
+    assert claims.at_scale([]) == []
     words = ("SCOAT-Net", "UNet++")
     assert claims.compare([*results, *short], grids.get("table3"), *words) == claims.compare(
         results, grids.get("table3"), *words
