@@ -7,6 +7,8 @@ DATA ?=
 TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
+# files of tests side by side, each with its fixtures made once
+TWO := --numprocesses 2 --dist loadfile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: book outputs test test-long bench lint clean
@@ -18,10 +20,10 @@ outputs: $(VENV)/ready  ## run the chapters at quick scale and keep their output
 	$(BIN)/python book/build.py --in-place
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests $(TWO)
 
 test-long: $(VENV)/ready
-	$(BIN)/python -m pytest tests -m "long or not long"
+	$(BIN)/python -m pytest tests $(TWO) -m "long or not long"
 
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/run.py

@@ -1,8 +1,8 @@
 """Make a finished run on all patients the weights that the package ships: python benchmarks/ship.py RUN
 
-Takes threshold and mirror image from results/shipped/operating-point-wWIDTH.json, writes NAME-wWIDTH.safetensors into
-scoat_lib/shipped/ and prints the rows of its model card (README.md there), recomputed from the cross-validated results of
-the same recipe in results/. The card's words are written by hand; a test compares its numbers.
+Takes threshold, mirror image and smoothing from results/shipped/operating-point-wWIDTH.json, writes NAME-wWIDTH.safetensors
+into scoat_lib/shipped/ and prints the rows of its model card (README.md there), recomputed from the cross-validated results
+of the same recipe in results/. The card's words are written by hand; a test compares its numbers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
             f"{folder}: trained on fold {recipe['fold']}; the shipped weights are trained on every patient (fold -1)"
         )
     point = json.loads((ROOT / "results" / "shipped" / f"operating-point-w{recipe['width']}.json").read_text())
-    card["inference"] = {k: point["best"][k] for k in ("threshold", "flip")}
+    card["inference"] = {k: point["best"][k] for k in ("threshold", "flip", "smooth")}
     segmenter.model.made_by = {k: recipe[k] for k in ("network", "in_channels", "width", "options")}
     name = f"{recipe['network']}-w{recipe['width']}"
     weights.save(

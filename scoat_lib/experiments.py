@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scoat_lib import metrics
+from scoat_lib import inference, metrics
 from scoat_lib.cohort import (
     Cohort,
     DataError,
@@ -96,29 +96,38 @@ def prepare(recipe: Recipe, data=None, cache=None) -> tuple[Cohort, Split]:
 
 
 def predict(
-    segmenter: Segmenter, cohort: Cohort, name: str, threshold: float = 0.5, batch: int = 16, device="cpu", flip: bool = False
+    segmenter: Segmenter,
+    cohort: Cohort,
+    name: str,
+    threshold: float = 0.5,
+    batch: int = 16,
+    device="cpu",
+    flip: bool = False,
+    smooth: float = 0.0,
 ):
-    """A case's predicted lesion mask on the cohort's grid: (slices, H, W) bool. flip: average with the mirror image."""
+    """A case's predicted lesion mask on the cohort's grid: (slices, H, W) bool.
+
+    flip: average with the mirror image. smooth: σ in mm through the slices.
+    """
     model = segmenter.model.to(device).eval()
-    cut, parts = float(np.log(threshold / (1 - threshold))), []
+    parts = []
     with torch.inference_mode():
         for x in scan_slices(cohort, name, batch):
             x = x.to(device).contiguous(memory_format=torch.channels_last)
-            logits = model(x).float()
+            p = torch.sigmoid(model(x).double())  # so that a logit just above 0 stays above one half
             if flip:
-                p = (torch.sigmoid(logits) + torch.sigmoid(model(x.flip(-1)).float()).flip(-1)) / 2
-                logits = torch.logit(p)
-            parts.append((logits > cut)[:, 0].cpu().numpy())
-    return np.concatenate(parts)
+                p = (p + torch.sigmoid(model(x.flip(-1)).double()).flip(-1)) / 2
+            parts.append(p[:, 0].cpu().numpy())
+    return inference.smooth_through(np.concatenate(parts), cohort.spacing(name)[0], smooth) > threshold
 
 
 def evaluate(
-    segmenter: Segmenter, cohort: Cohort, names, threshold: float = 0.5, device="cpu", flip: bool = False
+    segmenter: Segmenter, cohort: Cohort, names, threshold: float = 0.5, device="cpu", flip: bool = False, smooth: float = 0.0
 ) -> dict[str, dict[str, int]]:
-    """Voxel and region counts (`metrics.count`, 3-D, full connectivity) of each named patient, whole scan."""
+    """Voxel and region counts (`metrics.count`, 3-D, full connectivity) of each named patient, whole scan; see `predict`."""
     counts = {}
     for name in names:
-        predicted = predict(segmenter, cohort, name, threshold, device=device, flip=flip)
+        predicted = predict(segmenter, cohort, name, threshold, device=device, flip=flip, smooth=smooth)
         counts[name] = metrics.count(predicted, np.asarray(cohort.masks[name]))
     return counts
 

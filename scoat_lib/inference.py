@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 from torch.nn import functional as F
 
 from scoat_lib.scan import Scan
@@ -18,13 +19,15 @@ def probabilities(
     device: str | torch.device = "cpu",
     branches: str | int = "output",
     flip: bool | None = None,
+    smooth: float | None = None,
 ) -> Scan:
     """The lesion probability of every voxel (float32, 0..1) on the scan's own grid.
 
     The slices are windowed and resampled to the spacing the weights were trained on; the probabilities are brought back
     bilinearly. branches: "output", as the network predicts; "mean", the average probability of X(0,1) … X(0,4); or one of
-    1 … 4. flip: average each slice with its mirror image, which doubles the time; None does as the weights' card says.
-    ValueError for another value of branches, or a network without them.
+    1 … 4. flip: average each slice with its mirror image, which doubles the time; smooth: σ in mm, see
+    `smooth_through`. None, for either, does as the weights' card says.
+    ValueError for another value of branches, a network without them, or smooth below 0.
     """
     model = segmenter.model.to(device).eval()
     if branches != "output" and branches != "mean" and branches not in (1, 2, 3, 4):
@@ -43,7 +46,18 @@ def probabilities(
         if p.shape[-2:] != (rows, columns):
             p = F.interpolate(p, size=(rows, columns), mode="bilinear", align_corners=False)
         result[start : start + batch] = p[:, 0].cpu().numpy()
-    return scan.with_axial(result)
+    return scan.with_axial(smooth_through(result, scan.axial_spacing[0], segmenter.smooth if smooth is None else smooth))
+
+
+def smooth_through(probability: np.ndarray, between: float, sigma: float) -> np.ndarray:
+    """Probabilities (slices, H, W) after a Gaussian along the slices: a network of single slices sees no neighbours.
+
+    between: mm from slice to slice. sigma: mm, 0 for none; the outermost slices are repeated beyond the scan's ends.
+    ValueError for a sigma below 0.
+    """
+    if sigma < 0:
+        raise ValueError(f"smooth is {sigma} mm; it must not be below 0")
+    return gaussian_filter1d(probability, sigma / between, axis=0, mode="nearest") if sigma else probability
 
 
 def _probability(model: torch.nn.Module, x: torch.Tensor, branches: str | int) -> torch.Tensor:

@@ -27,7 +27,8 @@ class WeightsError(ValueError):
 class Segmenter:
     """model: a network in evaluation mode. preprocessing: what its input must go through. card: what is known of it.
 
-    A card may hold "inference": {"threshold": 0..1, "flip": bool}, chosen on patients that the scores are not taken from.
+    A card may hold "inference": {"threshold": 0..1, "flip": bool, "smooth": mm}, chosen on patients that the scores are not
+    taken from.
     """
 
     model: torch.nn.Module
@@ -43,6 +44,11 @@ class Segmenter:
     def flip(self) -> bool:
         """Whether a slice and its mirror image are averaged: as the card says, else not."""
         return bool(self.card.get("inference", {}).get("flip", False))
+
+    @property
+    def smooth(self) -> float:
+        """How far probabilities are smoothed through the slices, σ in mm: the card's, else 0, not at all."""
+        return float(self.card.get("inference", {}).get("smooth", 0.0))
 
 
 def save(path, model: torch.nn.Module, preprocessing: Preprocessing, recipe: dict | None = None, **card) -> Path:

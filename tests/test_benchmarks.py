@@ -48,10 +48,11 @@ def test_what_is_measured_on_a_finished_run(data_folder, tmp_path):
     assert set(ablated["patients"]["as trained"]) == set(json.loads(result.read_text())["patients"])
     script("operating_point", run)
     chosen = json.loads((tmp_path / "r" / "shipped" / "operating-point-w8.json").read_text())
-    plain = next(r for r in chosen["rows"] if r["threshold"] == 0.5 and not r["flip"])
+    plain = next(r for r in chosen["rows"] if (r["flip"], r["smooth"], r["threshold"]) == (False, 0, 0.5))
     assert chosen["best"]["primary"] is None  # no phantom of this fold has so many lesion voxels
     assert chosen["best"]["pooled"] >= plain["pooled"]
-    assert len(chosen["rows"]) == 18
+    assert len(chosen["rows"]) == 2 * 4 * 9
+    assert chosen["left out"] == {}
 
     counts = json.loads(result.read_text())["patients"]
     dsc = {n: 200 * c["tp"] / max(1, 2 * c["tp"] + c["fp"] + c["fn"]) for n, c in counts.items()}
@@ -76,8 +77,11 @@ def test_what_is_measured_on_a_finished_run(data_folder, tmp_path):
     again = experiments.evaluate(load(run / "weights.safetensors"), cohort, split.test, flip=True)
     both = {n: 100 * metrics.from_counts(c)["DSC"] for n, c in again.items()}
     assert doubt["answers"]["with the mirror image"]["patients"] == pytest.approx(both, abs=0.05)
-    row = next(r for r in chosen["rows"] if r["threshold"] == 0.5 and r["flip"])
-    assert row["patients"] == pytest.approx(both, abs=0.05)
+    for smooth in (0.0, 3.0):
+        row = next(r for r in chosen["rows"] if (r["flip"], r["smooth"], r["threshold"]) == (True, smooth, 0.5))
+        again = experiments.evaluate(load(run / "weights.safetensors"), cohort, split.test, flip=True, smooth=smooth)
+        found = {n: 100 * metrics.from_counts(c)["DSC"] for n, c in again.items()}
+        assert row["patients"] == pytest.approx(found, abs=0.05)
     assert one["patients"] == pytest.approx(dsc, abs=0.02)
     assert sum(b["voxels"] for b in one["bins"]) == sum(b["voxels"] for b in doubt["doubt"]) == voxels
     lesion = sum(b["voxels"] * b["was"] for b in one["bins"])

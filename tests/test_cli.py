@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scoat_lib import weights
+from scoat_lib import inference, weights
 from scoat_lib.cohort import find_cases
 from scoat_lib.scan import Scan
 
@@ -76,6 +76,11 @@ def test_segment(trained, data_folder, tmp_path):
     np.testing.assert_allclose(written.affine, scan.affine)
     assert out["lov_cm3"] == pytest.approx(written.volume(), abs=0.01)
     np.testing.assert_array_equal(Scan.load(probability).voxels > 0.5, written.voxels > 0)
+    smoothed = tmp_path / "smoothed.nii.gz"
+    scoat("segment", case.scan, "-o", tmp_path / "m2.nii.gz", "--weights", f"{trained['run']}/weights.safetensors",
+          "--probability", smoothed, "--smooth", 6)  # fmt: skip
+    expected = inference.smooth_through(Scan.load(probability).axial(), scan.axial_spacing[0], 6.0)
+    np.testing.assert_allclose(Scan.load(smoothed).axial(), expected, atol=1e-6)
     refused = scoat("segment", case.scan, "-o", mask, code=3)
     assert "exists already" in refused.stderr
 
@@ -110,6 +115,7 @@ def test_a_mask_never_replaces_its_scan(data_folder, tmp_path):
 
 def test_misspelt_commands_are_exit_code_2(tmp_path):
     assert "--epoch" in scoat("train", "--epoch", "3", code=2).stderr
+    assert "--smooth" in scoat("segment", tmp_path / "a.nii", "-o", tmp_path / "b.nii", "--smooth", "-1", code=2).stderr
     assert "tpu" in scoat("train", "--device", "tpu", code=2).stderr
     assert (
         "between 0 and 1" in scoat("segment", tmp_path / "a.nii", "-o", tmp_path / "b.nii", "--threshold", "2", code=2).stderr

@@ -146,7 +146,7 @@ def test_the_model_card_quotes_the_results():
             assert f"| {row[column]:.1f} |" in text, (name, column)
         assert all(r["data"]["fingerprint"] == shipped.card["data"] for r in ours)
         point = json.loads((root / "results" / "shipped" / f"operating-point-w{recipe['width']}.json").read_text())["best"]
-        assert (shipped.threshold, shipped.flip) == (point["threshold"], point["flip"])
+        assert (shipped.threshold, shipped.flip, shipped.smooth) == tuple(point[k] for k in ("threshold", "flip", "smooth"))
         assert f"| {point['primary']:.1f} |" in text
     # what the card compares itself with
     narrow = report.summary([r for r in report.alike(results) if r["recipe"]["seed"] == 0]).loc["scoatnet"]
@@ -182,5 +182,38 @@ def test_a_card_may_ask_for_a_threshold_and_the_mirror_image(tmp_path):
     mask = inference.segment(segmenter, scan)
     np.testing.assert_array_equal(mask.voxels, both.voxels > 0.3)
     bare = weights.load(weights.save(tmp_path / "b.safetensors", model, Preprocessing()))
-    assert (bare.threshold, bare.flip) == (0.5, False)
+    assert (bare.threshold, bare.flip, bare.smooth) == (0.5, False, 0.0)
     np.testing.assert_array_equal(inference.segment(bare, scan).voxels, inference.probabilities(bare, scan).voxels > 0.5)
+
+
+def test_smoothing_goes_through_the_slices_only(tmp_path):
+    """σ in mm becomes σ in slices by the scan's own spacing, whatever axis of the file runs from foot to head."""
+    p = np.zeros((21, 4, 5))
+    p[10, 1, 2] = 1
+    for between in (1.0, 4.0):
+        smoothed = inference.smooth_through(p, between, 2.0)
+        weight = np.exp(-0.5 * ((np.arange(21) - 10) * between / 2.0) ** 2)
+        np.testing.assert_allclose(smoothed[:, 1, 2] / smoothed[10, 1, 2], weight, atol=1e-3)
+        assert smoothed.sum() == pytest.approx(1)
+        smoothed[:, 1, 2] = 0
+        assert not smoothed.any()
+    assert inference.smooth_through(p, 1.0, 0.0) is p
+    ends = inference.smooth_through(np.ones((3, 2, 2)), 1.0, 5.0)
+    np.testing.assert_allclose(ends, 1)
+    with pytest.raises(ValueError, match="smooth is -1 mm; it must not be below 0"):
+        inference.smooth_through(p, 1.0, -1)
+
+
+def test_a_card_may_ask_for_smoothing(tmp_path):
+    from scoat_lib.networks import create
+
+    torch.manual_seed(0)
+    model = create("unetpp", width=4)
+    segmenter = weights.load(weights.save(tmp_path / "w.safetensors", model, Preprocessing(), inference={"smooth": 3.0}))
+    assert segmenter.smooth == 3.0
+    voxels = np.random.default_rng(0).normal(-500, 300, (40, 5, 36)).astype(np.float32)
+    affine = np.array([[-2, 0, 0, 0], [0, 0, 2, 0], [0, 4.0, 0, 0], [0, 0, 0, 1]])  # the file's second axis is the body's
+    scan = Scan(voxels, affine)
+    assert scan.axial_spacing[0] == 4
+    plain = inference.probabilities(segmenter, scan, smooth=0).axial()
+    np.testing.assert_array_equal(inference.probabilities(segmenter, scan).axial(), inference.smooth_through(plain, 4.0, 3.0))

@@ -155,7 +155,8 @@ def evaluate(
         if same:
             seen = set(segmenter.card["split"]["train"])
         cut = segmenter.threshold if threshold is None else threshold
-        patients, path = experiments.evaluate(segmenter, cohort, cohort.names, cut, flip=segmenter.flip), None
+        asked = {"flip": segmenter.flip, "smooth": segmenter.smooth}
+        patients, path = experiments.evaluate(segmenter, cohort, cohort.names, cut, **asked), None
     table = experiments.scores(patients)
     if json_:
         print(json.dumps({"result": str(path) if path else None, "trained_on": sorted(seen), "scores": table}))
@@ -179,6 +180,12 @@ def segment(
     ] = None,
     flip: Annotated[
         bool | None, typer.Option(help="Average each slice with its mirror image; default: as the weights ask.")
+    ] = None,
+    smooth: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Smooth the probabilities through the slices, σ in mm; 0 for none; default: the weights' own."
+        ),
     ] = None,
     probability: Annotated[Path | None, typer.Option(help="Also write the probability of each voxel here.")] = None,
     branches: Annotated[str, typer.Option(help="output (as trained), mean of the four branches, or 1 to 4.")] = "output",
@@ -210,7 +217,7 @@ def segment(
     segmenter = load(weights)
     choice = int(branches) if branches.isdigit() else branches
     began = time.perf_counter()
-    p = inference.probabilities(segmenter, volume, batch, where, choice, flip)
+    p = inference.probabilities(segmenter, volume, batch, where, choice, flip, smooth)
     mask = inference.threshold_mask(p, segmenter.threshold if threshold is None else threshold)
     mask.save(output, overwrite)
     if probability:
