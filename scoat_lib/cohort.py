@@ -24,7 +24,7 @@ import torch
 from torch.nn import functional as F
 
 from scoat_lib import phantom
-from scoat_lib.scan import LUNG_WINDOW, Scan, load_pair, window
+from scoat_lib.scan import LUNG_WINDOW, Scan, calibrated, load_pair, window
 
 SCANS, MASKS = "COVID-19-CT-Seg_20cases", "Infection_Mask"
 CACHE_VERSION = 1  # raised when the content of a cache changes for the same key
@@ -66,21 +66,26 @@ class Preprocessing:
     """What turns a scan into network input, kept with the weights that were trained for it.
 
     window: HU mapped to 0 and 1. spacing: in-plane mm per pixel to resample to, or None for the scan's own grid.
-    mean, std: of windowed pixels, to centre and scale what the network sees.
+    mean, std: of windowed pixels, to centre and scale what the network sees. calibrate: bring each scan's own air and muscle
+    to their HU first (`scan.calibrated`).
     """
 
     window: tuple[float, float] = LUNG_WINDOW
     spacing: float | None = None
     mean: float = 0.4
     std: float = 0.35
+    calibrate: bool = False
 
     def normalise(self, windowed):
         """(windowed − mean) / std, for arrays and tensors alike."""
         return (windowed - self.mean) / self.std
 
     def slices(self, scan) -> np.ndarray:
-        """The scan's axial slices, windowed to 0..1 and resampled in-plane: (slices, rows, columns) float32."""
-        hu = window(scan.axial(), *self.window)
+        """The scan's axial slices, windowed to 0..1 and resampled in-plane: (slices, rows, columns) float32.
+
+        Raises ScanError where it is to be calibrated and cannot be.
+        """
+        hu = window((calibrated(scan) if self.calibrate else scan).axial(), *self.window)
         return hu if self.spacing is None else resample_slices(hu, self.grid(scan))
 
     def grid(self, scan) -> tuple[int, int]:
@@ -262,7 +267,7 @@ class Cohort:
             "case": case.fingerprint,
             "window": list(self.preprocessing.window),
             "spacing": self.preprocessing.spacing,
-        }
+        } | ({"calibrate": True} if self.preprocessing.calibrate else {})
         key = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()[:24]
         folder = self._cache / key
         if folder.is_dir():

@@ -34,6 +34,7 @@ def load(folder) -> list[dict]:
         result = json.loads(path.read_text())
         if path.name.startswith("phantom") or result.get("results_version", RESULTS_VERSION) != RESULTS_VERSION:
             continue
+        result["recipe"] = Recipe().to_dict() | result["recipe"]  # a result of before a field was added has its default
         maps = path.parent / "attention" / path.name
         found.append(result | ({"attention": json.loads(maps.read_text())} if maps.exists() else {}))
     return found

@@ -21,11 +21,15 @@ from nibabel.orientations import (
     ornt_transform,
 )
 from nibabel.spatialimages import HeaderDataError
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
 
 SPACING_RANGE = (0.05, 20.0)  # mm; micro-CT lies below, no chest CT has slices further apart
 MAX_TILT = 35.0  # degrees between a voxel axis and its anatomical axis; a gantry tilts by up to 30
 LUNG_WINDOW = (-1250.0, 250.0)  # HU: centre −500, width 1500
 CANONICAL = axcodes2ornt(("L", "P", "S"))
+AIR_HU, MUSCLE_HU = -1000.0, 45.0  # what `calibrated` brings a scan's own air and muscle to
+FAT_TO_MUSCLE = (90.0, 170.0)  # HU from the one's peak to the other's, wherever the scale begins
 
 
 class ScanError(ValueError):
@@ -163,6 +167,47 @@ def window(hu: np.ndarray, low: float = LUNG_WINDOW[0], high: float = LUNG_WINDO
     if not low < high:
         raise ValueError(f"window from {low} to {high} HU is empty; low must be below high")
     return np.clip((np.asarray(hu, np.float32) - low) / (high - low), 0, 1, dtype=np.float32)
+
+
+def tissue_peaks(scan: Scan) -> tuple[float, float] | None:
+    """Where air and muscle lie on the scan's own scale, or None if its histogram has no peak for one of them.
+
+    Air: the lowest peak below −600, above what pads a round field of view. Muscle: the upper of two peaks between −150 and
+    330 that are as far apart as fat and muscle (contrast medium may add a third above them), else the highest.
+    """
+    edges = np.arange(-1180.0, 405.0, 5.0)
+    inside = scan.voxels[(scan.voxels > scan.voxels.min()) & (scan.voxels < scan.voxels.max())]  # what was cut off piles up
+    counts = gaussian_filter1d(np.histogram(inside, edges)[0].astype(float), 3)
+    centres = (edges[:-1] + edges[1:]) / 2
+
+    def peaks(low: float, high: float, least: float) -> np.ndarray:
+        """Centres of the peaks between low and high that stand out by `least` of the highest."""
+        part = np.pad(np.where((centres > low) & (centres < high), counts, 0), 1)
+        return centres[find_peaks(part, prominence=max(least * part.max(), 1e-9))[0] - 1]
+
+    air, soft = peaks(-1180, -600, 0.25), peaks(-150, 330, 0.15)
+    if not len(air) or not len(soft):
+        return None
+    pair = len(soft) > 1 and FAT_TO_MUSCLE[0] <= soft[1] - soft[0] <= FAT_TO_MUSCLE[1]
+    return float(air[0]), float(soft[1] if pair else soft[-1])
+
+
+def calibrated(scan: Scan) -> Scan:
+    """The scan with its own air at −1000 HU and its own muscle at 45 HU, by one line through the two; float32.
+
+    For exports whose scale was lost (8-bit pictures); a scan in true HU changes by some units. ScanError if air or muscle
+    cannot be found.
+    """
+    found = tissue_peaks(scan)
+    if found is None:
+        raise ScanError(
+            f"{scan._name}: its histogram has no peak of air or none of muscle, so its HU cannot be checked against them; "
+            "give a whole chest, not a crop of a lung"
+        )
+    air, muscle = found
+    gain = (MUSCLE_HU - AIR_HU) / (muscle - air)
+    voxels = ((np.asarray(scan.voxels, np.float32) - air) * gain + AIR_HU).astype(np.float32)
+    return Scan(voxels, scan.affine, scan.path)
 
 
 def check_hounsfield(scan: Scan) -> None:

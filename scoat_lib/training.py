@@ -50,7 +50,8 @@ class Recipe:
     until: "end", the first phase lasts `epochs`; "converged", it ends when the loss fell by < 1 % over 5 epochs.
     batch, accumulate: slices a step and process, and steps whose gradients are averaged. clip: gradient norm, 0 for none.
     supervision: "mean" of the four branches' losses, or one branch, 1 … 4.
-    size: pixels across 358.4 mm (128: 2.8 mm, 512: 0.7 mm), or 0 for each scan's own grid. window: HU.
+    size: pixels across 358.4 mm (128: 2.8 mm, 512: 0.7 mm), or 0 for each scan's own grid. window: HU. calibrate: bring each
+        scan's own air and muscle to their HU first.
     split: "patient", "slice" (leaks, for demonstration), or "source" (fold f learns from one scanner's cases only).
         folds, fold, fold_seed, validation: see `cohort`; fold −1
         trains on all patients and reports none. lesion_free: share of lesion-free slices in training.
@@ -73,6 +74,7 @@ class Recipe:
     supervision: str | int = "mean"
     size: int = 128
     window: tuple[float, float] = LUNG_WINDOW
+    calibrate: bool = False
     split: str = "patient"
     folds: int = 5
     fold: int = 0
@@ -106,7 +108,7 @@ class Recipe:
     @property
     def preprocessing(self) -> Preprocessing:
         """What the cohort must do to its scans for this recipe (mean and std come from the training patients)."""
-        return Preprocessing(self.window, FIELD_OF_VIEW / self.size if self.size else None)
+        return Preprocessing(self.window, FIELD_OF_VIEW / self.size if self.size else None, calibrate=self.calibrate)
 
     def to_dict(self) -> dict:
         """Plain values for JSON."""
@@ -372,8 +374,9 @@ def _check_identity(folder: Path, identity: dict, fabric) -> None:
     path = folder / "recipe.json"
     if path.exists():
         other = json.loads(path.read_text())
+        other["recipe"] = Recipe().to_dict() | other["recipe"]  # a run of before a field was added has its default
         if other != identity:
-            differing = [key for key in identity["recipe"] if other["recipe"].get(key) != identity["recipe"][key]]
+            differing = [key for key in identity["recipe"] if other["recipe"][key] != identity["recipe"][key]]
             what = ", ".join(differing) or ("data" if other["data"] != identity["data"] else "split")
             raise TrainingError(f"{folder}: holds another run, which differs in {what}; choose another folder")
     elif fabric.is_global_zero:

@@ -258,3 +258,22 @@ def test_sources_are_read_from_names():
     assert Case("coronacases_001", None, None).source == "coronacases"
     assert Case("radiopaedia_10_85902_1", None, None).source == "radiopaedia"
     assert Case("scan7", None, None).source == "scan"
+
+
+def test_calibrated_slices_do_not_depend_on_the_stored_scale(data_folder, tmp_path):
+    """The same scan on another scale gives the same slices if calibrated, others if not; the caches are kept apart."""
+    case = find_cases(data_folder)[0]
+    scan = Scan.load(case.scan)
+    shifted = Scan((0.9 * scan.voxels + 150).astype(np.float32), scan.affine)
+    plain, asked = Preprocessing(), Preprocessing(calibrate=True)
+    assert np.abs(plain.slices(shifted) - plain.slices(scan)).mean() > 0.03
+    inside = scan.axial() > -1100
+    assert np.abs(asked.slices(shifted) - asked.slices(scan))[inside].mean() < 0.005
+    assert Preprocessing.from_dict(asked.to_dict()) == asked
+    old = plain.to_dict()
+    del old["calibrate"]  # a header of before
+    assert Preprocessing.from_dict(old) == plain
+    for preprocessing in (plain, asked):
+        Cohort([case], preprocessing, cache=tmp_path)
+    assert len([p for p in tmp_path.iterdir() if p.is_dir()]) == 2
+    assert sorted("calibrate" in p.read_text() for p in tmp_path.glob("*/made-by.json")) == [False, True]

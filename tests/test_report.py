@@ -63,7 +63,11 @@ def test_only_the_folders_own_files_are_read(tmp_path, results):
     (tmp_path / "development").mkdir()
     for name in ("a.json", "development/b.json", "phantom-realism.json"):
         (tmp_path / name).write_text(json.dumps(results[0]))
+    old = json.loads((tmp_path / "a.json").read_text())
+    old["recipe"].pop("calibrate")  # a result of before recipes had this field
+    (tmp_path / "a.json").write_text(json.dumps(old))
     assert len(report.load(tmp_path)) == 1
+    assert len(report.alike(report.load(tmp_path))) == 1
     assert report.load(tmp_path / "absent") == []
     assert report.summary([]).empty
     assert list(report.provenance(results).commit.unique()) == ["abcdef01"]

@@ -6,7 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scoat_lib.scan import Scan, ScanError, check_hounsfield, load_pair, window
+from scoat_lib import phantom
+from scoat_lib.scan import Scan, ScanError, calibrated, check_hounsfield, load_pair, tissue_peaks, window
 
 AFFINE = np.array([[-0.7, 0, 0, 100], [0, -0.8, 0, 90], [0, 0, 2.5, -300], [0, 0, 0, 1.0]])
 
@@ -182,3 +183,43 @@ def test_saves_whole_or_not_at_all(tmp_path, volume, monkeypatch):
         scan.save(tmp_path / "a.mhd")
     with pytest.raises(ScanError, match="does not exist"):
         scan.save(tmp_path / "no" / "a.nii")
+
+
+@pytest.mark.parametrize(("gain", "shift", "top"), [(1, 0, None), (0.96, 145, 250), (1.15, 130, None), (1, -40, 200)])
+def test_a_lost_scale_is_found_again(gain, shift, top):
+    """Any line through HU, and a top that was cut off, is undone by air and muscle; true HU stay nearly as they are."""
+    true = phantom.patient(2, (128, 128, 32)).scan
+    voxels = true.voxels * gain + shift
+    scan = Scan(voxels if top is None else np.minimum(voxels, top), true.affine, "a.nii")
+    air, muscle = tissue_peaks(scan)
+    assert air == pytest.approx(-1000 * gain + shift, abs=10)
+    assert muscle == pytest.approx(50 * gain + shift, abs=15)
+    again = calibrated(scan)
+    within = true.voxels < 60
+    assert np.abs(again.voxels - true.voxels)[within].max() < 20
+    assert again.voxels.dtype == np.float32
+    assert again.path == scan.path
+    np.testing.assert_array_equal(again.affine, true.affine)
+
+
+def test_fat_and_contrast_medium_are_not_taken_for_muscle(rng):
+    def chest(**parts):
+        voxels = np.concatenate([rng.normal(hu, 15, n) for hu, n in parts.values()])
+        return Scan(voxels.reshape(-1, 10, 10), np.eye(4))
+
+    base = {"air": (-1000, 40_000), "lung": (-850, 20_000)}
+    assert tissue_peaks(chest(**base, fat=(-100, 20_000), muscle=(45, 9_000)))[1] == pytest.approx(45, abs=8)
+    assert tissue_peaks(chest(**base, muscle=(45, 20_000)))[1] == pytest.approx(45, abs=8)
+    with_contrast = chest(**base, fat=(-100, 20_000), muscle=(45, 20_000), blood=(220, 8_000))
+    assert tissue_peaks(with_contrast)[1] == pytest.approx(45, abs=8)
+    padded = chest(**base, muscle=(45, 20_000)).voxels.copy()
+    padded[:300] = -1250
+    assert tissue_peaks(Scan(padded, np.eye(4)))[0] == pytest.approx(-1000, abs=8)
+
+
+def test_a_crop_without_muscle_cannot_be_calibrated(rng):
+    lung = Scan(rng.normal(-850, 30, (20, 20, 20)), np.eye(4), "crop.nii.gz")
+    assert tissue_peaks(lung) is None
+    with pytest.raises(ScanError, match=r"crop.nii.gz: .* none of muscle.*whole chest"):
+        calibrated(lung)
+    assert tissue_peaks(Scan(np.full((4, 4, 4), 40.0), np.eye(4))) is None

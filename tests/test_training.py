@@ -153,6 +153,10 @@ def test_a_stopped_run_goes_on_to_the_same_weights(prepared, tmp_path, tiny_reci
     assert not stopped.finished
     assert not stopped.weights.exists()
     assert len(run(tiny_recipe, prepared, tmp_path / "cut", at_most=1).curve) == 1
+    path = tmp_path / "cut" / "recipe.json"  # as if it had begun before recipes had this field
+    begun = json.loads(path.read_text())
+    assert begun["recipe"].pop("calibrate") is False
+    path.write_text(json.dumps(begun))
     assert len(run(tiny_recipe, prepared, tmp_path / "cut", at_most=1).curve) == 2
     assert same_weights(whole, run(tiny_recipe, prepared, tmp_path / "cut"))
 

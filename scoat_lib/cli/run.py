@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +53,9 @@ def train(
     batch: Annotated[int, typer.Option(min=1, help="Slices a step and device.")] = 4,
     accumulate: Annotated[int, typer.Option(min=1, help="Batches whose gradients are averaged before a step.")] = 1,
     size: Annotated[int, typer.Option(min=0, help="Pixels across 358 mm: 128, 256, 512; 0 keeps each scan's grid.")] = 128,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Bring each scan's own air and muscle to their HU first: for lost scales.")
+    ] = False,
     fold: Annotated[int, typer.Option(min=-1, help="Fold of patients to report on, from 0; -1 trains on everybody.")] = 0,
     folds: Annotated[int, typer.Option(min=2, help="How many folds the patients are split into.")] = 5,
     validation: Annotated[int, typer.Option(min=0, help="Folds kept aside for watching; never the reported one.")] = 0,
@@ -91,6 +95,7 @@ def train(
         batch=batch,
         accumulate=accumulate,
         size=size,
+        calibrate=calibrate,
         fold=fold,
         folds=folds,
         validation=validation,
@@ -187,6 +192,10 @@ def segment(
             min=0, help="Smooth the probabilities through the slices, σ in mm; 0 for none; default: the weights' own."
         ),
     ] = None,
+    calibrate: Annotated[
+        bool | None,
+        typer.Option(help="Bring the scan's own air and muscle to their HU first; default: as the weights were trained."),
+    ] = None,
     probability: Annotated[Path | None, typer.Option(help="Also write the probability of each voxel here.")] = None,
     branches: Annotated[str, typer.Option(help="output (as trained), mean of the four branches, or 1 to 4.")] = "output",
     batch: Annotated[int, typer.Option(min=1, help="Slices at once; fewer take less memory.")] = 16,
@@ -215,6 +224,8 @@ def segment(
     volume = Scan.load(scan)
     check_hounsfield(volume)
     segmenter = load(weights)
+    if calibrate is not None:
+        segmenter.preprocessing = replace(segmenter.preprocessing, calibrate=calibrate)
     choice = int(branches) if branches.isdigit() else branches
     began = time.perf_counter()
     p = inference.probabilities(segmenter, volume, batch, where, choice, flip, smooth)
