@@ -34,7 +34,12 @@ def main() -> None:
     segmenter.model.made_by = {k: recipe[k] for k in ("network", "in_channels", "width", "options")}
     name = f"{recipe['network']}-w{recipe['width']}"
     weights.save(
-        ROOT / "scoat_lib" / "shipped" / f"{name}.safetensors", segmenter.model, segmenter.preprocessing, recipe, **card
+        ROOT / "scoat_lib" / "shipped" / f"{name}.safetensors",
+        segmenter.model,
+        segmenter.preprocessing,
+        recipe,
+        half=True,
+        **card,
     )
 
     base = Recipe.from_dict({k: v for k, v in recipe.items() if k != "in_channels"})

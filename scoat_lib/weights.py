@@ -51,11 +51,14 @@ class Segmenter:
         return float(self.card.get("inference", {}).get("smooth", 0.0))
 
 
-def save(path, model: torch.nn.Module, preprocessing: Preprocessing, recipe: dict | None = None, **card) -> Path:
+def save(
+    path, model: torch.nn.Module, preprocessing: Preprocessing, recipe: dict | None = None, half: bool = False, **card
+) -> Path:
     """Write a network's weights, what `create` needs to build it, and its preprocessing: one file, whole or not at all.
 
-    model: from `networks.create`. recipe: what else is known of its training, kept beside; card: any further JSON values
-    (data, folds, scores, licence). Raises WeightsError for a model that `create` did not make, or a recipe of another one.
+    model: from `networks.create`. recipe: what else is known of its training, kept beside. half: keep kernels as float16, in
+    half the space; once loaded they are float32 again. card: any further JSON values (data, folds, scores, licence).
+    Raises WeightsError for a model that `create` did not make, or a recipe of another one.
     """
     path = Path(path)
     made_by = getattr(model, "made_by", None)
@@ -69,6 +72,8 @@ def save(path, model: torch.nn.Module, preprocessing: Preprocessing, recipe: dic
     recipe = (recipe or {}) | made_by
     header = {"format": FORMAT, "recipe": recipe, "preprocessing": preprocessing.to_dict(), "card": card}
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    if half:
+        tensors = {name: value.half() if value.dim() > 1 else value for name, value in tensors.items()}
     with whole_file(path, ".safetensors") as temporary:
         save_file(_without_twins(tensors), temporary, metadata={"scoat": json.dumps(header, sort_keys=True)})
     return path

@@ -28,7 +28,7 @@ def test_the_benchmarks_run(tmp_path):
 
 
 def test_what_is_measured_on_a_finished_run(data_folder, tmp_path):
-    """The five scripts behind chapters 8, 14, 18 and the register, on phantoms: their files hold what the pages read."""
+    """The six scripts behind chapters 2, 8, 14, 18 and the register, on phantoms: their files hold what the pages read."""
 
     def script(name, *words):
         words = [sys.executable, ROOT / "benchmarks" / f"{name}.py", *words, "--data", data_folder]
@@ -66,6 +66,14 @@ def test_what_is_measured_on_a_finished_run(data_folder, tmp_path):
     assert read["patients"]["primary"] == []
     assert read["VA"]["factor 2"] is None
     assert len(read["regions"]) == 12
+
+    script("hu_scale")
+    scales = json.loads((tmp_path / "r" / "readings" / "hu-scale.json").read_text())
+    assert scales["data"]["fingerprint"] == json.loads(result.read_text())["data"]["fingerprint"]
+    for row in scales["patients"].values():  # phantoms are in HU
+        assert row["air"] == pytest.approx(-1000, abs=15)
+        assert row["muscle"] == pytest.approx(50, abs=15)
+        assert row["lesion calibrated"] == pytest.approx(row["lesion"], abs=20)
 
     script("uncertainty", run)
     doubt = json.loads((tmp_path / "r" / "uncertainty" / "w8.json").read_text())

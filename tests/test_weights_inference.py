@@ -148,10 +148,23 @@ def test_the_model_card_quotes_the_results():
         point = json.loads((root / "results" / "shipped" / f"operating-point-w{recipe['width']}.json").read_text())["best"]
         assert (shipped.threshold, shipped.flip, shipped.smooth) == tuple(point[k] for k in ("threshold", "flip", "smooth"))
         assert f"| {point['primary']:.1f} |" in text
+        measured = json.loads((root / "results" / "shipped" / f"operating-point-w{recipe['width']}.json").read_text())
+        assert f"best point of the others | {measured['left out']['mean']:.1f} |" in text
+        both = sorted({r["recipe"]["fold"] for r in ours})
     # what the card compares itself with
-    narrow = report.summary([r for r in report.alike(results) if r["recipe"]["seed"] == 0]).loc["scoatnet"]
-    point = json.loads((root / "results" / "shipped" / "operating-point-w8.json").read_text())["best"]
-    assert f"width 8 has {narrow['DSC, ≥ 1000 voxels']:.1f} ({point['primary']:.1f} at its own best operating point" in text
+    point = json.loads((root / "results" / "shipped" / "operating-point-w8.json").read_text())
+    narrow = [r for r in report.alike(results) if (r["recipe"]["network"], r["recipe"]["seed"]) == ("scoatnet", 0)]
+    assert [0, 1, 2, 3] == point["folds"] == sorted(r["recipe"]["fold"] for r in narrow)
+    primary = report.summary(narrow).loc["scoatnet", "DSC, ≥ 1000 voxels"]
+    assert f"it has {primary:.1f}, and {point['best']['primary']:.1f} at its own best operating point" in text
+    assert f"threshold {point['best']['threshold']})" in text
+    narrow = [r for r in narrow if r["recipe"]["fold"] in both]
+    primary = report.summary(narrow).loc["scoatnet", "DSC, ≥ 1000 voxels"]
+    (best,) = (r for r in point["rows"] if all(r[k] == point["best"][k] for k in ("flip", "smooth", "threshold")))
+    large = [n for r in narrow for n, c in r["patients"].items() if c["tp"] + c["fn"] >= report.LEAST]
+    assert f"it has {primary:.1f} ({np.mean([best['patients'][n] for n in large]):.1f} there)" in text
+    scales = json.loads((root / "results" / "readings" / "hu-scale.json").read_text())["patients"]
+    assert sum(row["muscle"] > 145 for row in scales.values()) == 9, "the card: nine scans more than 100 HU off"
 
     def fold_0(found):
         """Primary mean of fold 0, seed 0, by network."""
@@ -217,3 +230,20 @@ def test_a_card_may_ask_for_smoothing(tmp_path):
     assert scan.axial_spacing[0] == 4
     plain = inference.probabilities(segmenter, scan, smooth=0).axial()
     np.testing.assert_array_equal(inference.probabilities(segmenter, scan).axial(), inference.smooth_through(plain, 4.0, 3.0))
+
+
+def test_half_precision_halves_the_file_and_keeps_the_answer(tmp_path):
+    from scoat_lib.networks import create
+
+    torch.manual_seed(0)
+    model = create("scoatnet", width=4).eval()
+    whole = weights.save(tmp_path / "whole.safetensors", model, Preprocessing())
+    half = weights.save(tmp_path / "half.safetensors", model, Preprocessing(), half=True)
+    assert half.stat().st_size < 0.65 * whole.stat().st_size
+    again = weights.load(half).model
+    assert all(p.dtype == torch.float32 for p in again.parameters())
+    for (name, a), b in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b) if a.dim() <= 1 else torch.allclose(a, b, rtol=1e-3, atol=1e-6), name
+    x = torch.randn(1, 1, 64, 64)
+    with torch.inference_mode():
+        assert (model(x) - again(x)).abs().max() < 0.005 * model(x).abs().max()
