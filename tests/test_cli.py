@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -37,6 +38,7 @@ def trained(data_folder, tmp_path_factory):
         "32-true",
         "--threads",
         1,
+        "--calibrate",
     ]
     done = scoat("train", "--data", data_folder, "--runs", runs, *words, "--json")
     return json.loads(done.stdout)
@@ -76,11 +78,17 @@ def test_segment(trained, data_folder, tmp_path):
     np.testing.assert_allclose(written.affine, scan.affine)
     assert out["lov_cm3"] == pytest.approx(written.volume(), abs=0.01)
     np.testing.assert_array_equal(Scan.load(probability).voxels > 0.5, written.voxels > 0)
-    smoothed = tmp_path / "smoothed.nii.gz"
+    other = tmp_path / "other.nii.gz"
     scoat("segment", case.scan, "-o", tmp_path / "m2.nii.gz", "--weights", f"{trained['run']}/weights.safetensors",
-          "--probability", smoothed, "--smooth", 6)  # fmt: skip
-    expected = inference.smooth_through(Scan.load(probability).axial(), scan.axial_spacing[0], 6.0)
-    np.testing.assert_allclose(Scan.load(smoothed).axial(), expected, atol=1e-6)
+          "--probability", other, "--smooth", 20, "--no-calibrate")  # fmt: skip
+    segmenter = weights.load(f"{trained['run']}/weights.safetensors")
+    assert segmenter.preprocessing.calibrate
+    segmenter.preprocessing = replace(segmenter.preprocessing, calibrate=False)
+    expected = inference.probabilities(segmenter, scan, smooth=20.0).axial()
+    np.testing.assert_allclose(Scan.load(other).axial(), expected, atol=1e-5)
+    assert np.abs(expected - Scan.load(probability).axial()).max() > 1e-3
+    plain = inference.probabilities(segmenter, scan).axial()
+    assert np.abs(plain - Scan.load(probability).axial()).max() > 1e-4, "calibrating did nothing"
     refused = scoat("segment", case.scan, "-o", mask, code=3)
     assert "exists already" in refused.stderr
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter1d
 
 from scoat_lib import engine, experiments, losses, metrics, networks, training
 from scoat_lib.cohort import DataError
@@ -113,17 +114,18 @@ def test_counts_are_those_of_the_predicted_masks(result):
     name = run.split.test[0]
     segmenter = load(run.weights)
     predicted = experiments.predict(segmenter, cohort, name)
-    slow = (
-        torch.cat(
-            [
-                segmenter.model(cohort.preprocessing.normalise(torch.tensor(np.asarray(s, np.float32)))[None, None])
-                for s in cohort.images[name]
-            ]
-        )[:, 0]
-        > 0
-    )
-    assert (predicted != slow.detach().numpy()).mean() < 1e-3
+    with torch.inference_mode():
+        each = [cohort.preprocessing.normalise(torch.tensor(np.asarray(s, np.float32))) for s in cohort.images[name]]
+        slow = torch.cat([torch.sigmoid(segmenter.model(s[None, None])) for s in each])[:, 0].numpy()
+    assert (predicted != (slow > 0.5)).mean() < 1e-3
     counts = experiments.evaluate(segmenter, cohort, [name])[name]
+    assert counts == metrics.count(predicted, cohort.masks[name])
+    wide = 2 * cohort.spacing(name)[0]  # two slices
+    smoothed = gaussian_filter1d(slow, 2.0, axis=0, mode="nearest") > 0.3
+    assert (smoothed != (slow > 0.3)).mean() > 1e-3
+    predicted = experiments.predict(segmenter, cohort, name, 0.3, smooth=wide)
+    assert (predicted != smoothed).mean() < 1e-4
+    counts = experiments.evaluate(segmenter, cohort, [name], 0.3, smooth=wide)[name]
     assert counts == metrics.count(predicted, cohort.masks[name])
 
 

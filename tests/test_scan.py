@@ -213,8 +213,10 @@ def test_fat_and_contrast_medium_are_not_taken_for_muscle(rng):
     with_contrast = chest(**base, fat=(-100, 20_000), muscle=(45, 20_000), blood=(220, 8_000))
     assert tissue_peaks(with_contrast)[1] == pytest.approx(45, abs=8)
     padded = chest(**base, muscle=(45, 20_000)).voxels.copy()
-    padded[:300] = -1250
+    padded[:300] = -1100
     assert tissue_peaks(Scan(padded, np.eye(4)))[0] == pytest.approx(-1000, abs=8)
+    cut_off = np.minimum(chest(**base, muscle=(45, 20_000), bone=(500, 20_000)).voxels, 250)
+    assert tissue_peaks(Scan(cut_off, np.eye(4)))[1] == pytest.approx(45, abs=8)
 
 
 def test_a_crop_without_muscle_cannot_be_calibrated(rng):

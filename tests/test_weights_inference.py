@@ -237,6 +237,9 @@ def test_half_precision_halves_the_file_and_keeps_the_answer(tmp_path):
 
     torch.manual_seed(0)
     model = create("scoatnet", width=4).eval()
+    for value in model.state_dict().values():
+        if value.dim() == 1:
+            value.add_(0.1 * torch.rand(value.shape))  # no fresh norm's round numbers
     whole = weights.save(tmp_path / "whole.safetensors", model, Preprocessing())
     half = weights.save(tmp_path / "half.safetensors", model, Preprocessing(), half=True)
     assert half.stat().st_size < 0.65 * whole.stat().st_size
