@@ -16,6 +16,7 @@ sys.path.insert(0, str(BOOK))
 import build  # noqa: E402
 
 from scoat_lib import claims, exercises, grids, report  # noqa: E402
+from scoat_lib.training import Recipe  # noqa: E402
 
 CHAPTERS = build.chapters()
 IDS = [p.stem for p in CHAPTERS]
@@ -257,6 +258,29 @@ def test_what_the_prose_says_of_results_holds():
     assert claims.excluded(dsc)
     assert "ends below the paper's advantage of 4.7 points" in prose(NOTEBOOKS["16-ledger"])
 
+    scales = json.loads((ROOT / "results" / "readings" / "hu-scale.json").read_text())["patients"]
+    off = {name for name, row in scales.items() if 145 < row["muscle"] < 205}
+    assert len(off) == sum(row["muscle"] > 100 for row in scales.values()) == 9, "chapter 2: in nine of the fifteen"
+    second = {name for name in scales if name.startswith("radiopaedia")}
+    assert len(second) == 7
+    assert all(abs(scales[name]["air"] + 1000) > 50 for name in second), "air is not at −1000 either"
+    assert scales["radiopaedia_013"]["air"] == pytest.approx(-807, abs=1)
+
+    def dsc(found):
+        own = [r for r in found if (r["recipe"]["network"], r["recipe"]["seed"]) == ("scoatnet", 0)]
+        return report.per_patient(own)
+
+    calibrated = dsc(report.alike(results, Recipe(calibrate=True)))
+    gain = (100 * (calibrated.DSC - dsc(report.alike(results)).DSC)).dropna()
+    assert len(gain) == 9
+    assert gain["radiopaedia_012"] > 10
+    assert max(abs(gain["radiopaedia_017"]), abs(gain["radiopaedia_018"])) < 1.5, "next to nothing"
+    assert gain.drop(list(second), errors="ignore").max() < 0.05, "stays or loses"
+    assert gain.idxmin() == "coronacases_004"
+    assert "coronacases_004" not in off
+    large = calibrated.lesion_voxels >= report.LEAST
+    assert -3 < gain[large].mean() < -1.5, "the mean falls by some two points"
+
     real = json.loads((ROOT / "results" / "uncertainty" / "w8.json").read_text())
     wrong = {row["from"]: row["wrong"] for row in real["doubt"]}
     assert round(wrong[0.0], 3) == 0.001, "chapter 18: agree to a hundredth, one voxel in a thousand"
@@ -293,7 +317,6 @@ def test_the_map_points_at_tests_that_exist():
 
 def test_the_register_names_options_that_exist():
     from scoat_lib.networks.scoatnet import SCOATNet
-    from scoat_lib.training import Recipe
 
     known = set(SCOATNet.options) | set(Recipe().to_dict()) | {"pixels", "over", "smooth", "va_factor", "connectivity", "per"}
     known |= {"found", "empty", "threshold"}
