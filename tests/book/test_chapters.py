@@ -281,6 +281,12 @@ def test_what_the_prose_says_of_results_holds():
     large = calibrated.lesion_voxels >= report.LEAST
     assert -3 < gain[large].mean() < -1.5, "the mean falls by some two points"
 
+    volumes = report.per_patient([r for r in report.alike(results) if r["recipe"]["network"] == "scoatnet"])
+    error = (volumes.predicted_ml - volumes.true_ml).dropna()
+    assert set(error[error < -190].index) == {"radiopaedia_012", "coronacases_001"}, "chapter 15: the named dots"
+    assert error["radiopaedia_017"] == error.max() == pytest.approx(100, abs=5)
+    assert error.mean() < 0
+
     real = json.loads((ROOT / "results" / "uncertainty" / "w8.json").read_text())
     wrong = {row["from"]: row["wrong"] for row in real["doubt"]}
     assert round(wrong[0.0], 3) == 0.001, "chapter 18: agree to a hundredth, one voxel in a thousand"
