@@ -256,6 +256,8 @@ def test_what_the_prose_says_of_results_holds():
     assert all(c["status"] == claims.OPEN and c["patients"] >= claims.FEWEST for c in others), "are not told apart"
     dsc = next(c for c in compared if (c["other"], c["metric"]) == ("UNet++", "DSC"))
     assert claims.excluded(dsc)
+    assert dsc["patients"] == 10, "chapter 12: ten for UNet++, five for the others"
+    assert {c["patients"] for c in compared if c["other"] != "UNet++"} == {5}
     assert "ends below the paper's advantage of 4.7 points" in prose(NOTEBOOKS["16-ledger"])
 
     scales = json.loads((ROOT / "results" / "readings" / "hu-scale.json").read_text())["patients"]
