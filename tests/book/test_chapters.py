@@ -239,6 +239,7 @@ def test_what_the_prose_says_of_results_holds():
     assert min(split.difference["by slice"], split["DSC, pooled"]["by slice"] - split["DSC, pooled"]["by patient"]) > 7
     assert set(split["all patients"]) == {12}, "the twelve patients that both report"
     assert split.seeds["by slice"] == 1
+    assert round(split.difference["by slice"]) == 9, "the model card: nine points"
 
     short = next(t for t in report.tables(results, grids.get("readings")) if t.base["epochs"] == 6)
     assert (short.rows["all patients"] > 0).all(), "the register: all twelve were run"
