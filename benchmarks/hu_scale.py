@@ -3,8 +3,8 @@
     python benchmarks/hu_scale.py --data FOLDER
 
 Written to results/readings/hu-scale.json: per patient, air and muscle on the stored scale (`scan.tissue_peaks`, in HU; null
-where a scan has no peak for one of them), the median of its lesion voxels as stored and once calibrated. In true HU air is
-−1000 and muscle about 45.
+where a scan has no peak for one of them), the median of its lesion voxels as stored and once calibrated (null without a
+lesion). In true HU air is −1000 and muscle about 45.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ def main() -> None:
     for name, case in cohort.cases.items():
         scan, mask = load_pair(case.scan, case.mask)
         peaks, lesion = tissue_peaks(scan), mask.voxels > 0
-        row = {"air": peaks and peaks[0], "muscle": peaks and peaks[1], "lesion": float(np.median(scan.voxels[lesion]))}
-        row["lesion calibrated"] = round(float(np.median(calibrated(scan).voxels[lesion])), 1) if peaks else None
+        row = {"air": peaks and peaks[0], "muscle": peaks and peaks[1], "lesion": None, "lesion calibrated": None}
+        if lesion.any():
+            row["lesion"] = float(np.median(scan.voxels[lesion]))
+            row["lesion calibrated"] = round(float(np.median(calibrated(scan).voxels[lesion])), 1) if peaks else None
         patients[name] = row
         print(name, row)
     content = {"data": {"name": data_folder(chosen.data).name, "fingerprint": cohort.fingerprint}, "patients": patients}

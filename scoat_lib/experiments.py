@@ -118,7 +118,8 @@ def predict(
             if flip:
                 p = (p + torch.sigmoid(model(x.flip(-1)).double()).flip(-1)) / 2
             parts.append(p[:, 0].cpu().numpy())
-    return inference.smooth_through(np.concatenate(parts), cohort.spacing(name)[0], smooth) > threshold
+    between = cohort.spacing(name)[0] if smooth else 1.0  # the spacing reads the scan's file
+    return inference.smooth_through(np.concatenate(parts), between, smooth) > threshold
 
 
 def evaluate(

@@ -150,6 +150,13 @@ def test_the_model_card_quotes_the_results():
         assert f"| {point['primary']:.1f} |" in text
         measured = json.loads((root / "results" / "shipped" / f"operating-point-w{recipe['width']}.json").read_text())
         assert f"best point of the others | {measured['left out']['mean']:.1f} |" in text
+        large = [n for r in ours for n, c in r["patients"].items() if c["tp"] + c["fn"] >= report.LEAST]
+        assert set(measured["left out"]) == {*large, "mean"}
+        for name in large:  # each patient at the point that is best for the others
+            means = [np.mean([row["patients"][n] for n in large if n != name]) for row in measured["rows"]]
+            allowed = [row["patients"][name] for row, m in zip(measured["rows"], means, strict=True) if m > max(means) - 1e-9]
+            assert measured["left out"][name] in allowed
+        assert measured["left out"]["mean"] == pytest.approx(np.mean([measured["left out"][n] for n in large]), abs=0.006)
         both = sorted({r["recipe"]["fold"] for r in ours})
     # what the card compares itself with
     point = json.loads((root / "results" / "shipped" / "operating-point-w8.json").read_text())
