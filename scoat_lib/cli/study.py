@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scoat_lib.cli.app import BAD_INPUT, STOPPED, AsJson, Data, app, say
+from scoat_lib.cli.app import BAD_INPUT, STOPPED, AsJson, Data, External, app, say
 from scoat_lib.cli.app import device as choose_device
 
 
@@ -29,6 +29,7 @@ def _numbers(text: str, option: str) -> list[int] | None:
 def experiment(
     grid: Annotated[list[str], typer.Argument(help="table1, table2, table3, schedule, split, readings, alpha, source, size.")],
     data: Data = None,
+    external: External = None,
     folds: Annotated[str, typer.Option(help="Which folds, as 0 or 0,2 or 0-4 or all.")] = "all",
     seeds: Annotated[str, typer.Option(help="Which seeds, as 0 or 0-2.")] = "0",
     only: Annotated[list[str] | None, typer.Option(help="Only the row of this name; may be repeated.")] = None,
@@ -36,7 +37,9 @@ def experiment(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training slices.")] = 16,
     size: Annotated[int, typer.Option(min=0, help="Pixels across 358 mm: 128, 256, 512; 0 keeps each scan's grid.")] = 128,
     batch: Annotated[int, typer.Option(min=1, help="Slices a step.")] = 4,
-    precision: Annotated[str, typer.Option(help="bf16-mixed (faster) or 32-true.")] = "bf16-mixed",
+    precision: Annotated[
+        str, typer.Option(help="32-true, or bf16-mixed: faster where the processor or GPU computes it.")
+    ] = "32-true",
     results: Annotated[Path, typer.Option(help="Where results go, one JSON file a run.")] = Path("results"),
     runs: Annotated[Path, typer.Option(help="Where checkpoints and weights go.")] = Path("runs"),
     name: Annotated[str, typer.Option(help="What to call the data in the results; default: its folder's name.")] = "",
@@ -54,6 +57,7 @@ def experiment(
     Then: scoat report.
     """
     from scoat_lib import engine, grids
+    from scoat_lib.external import Slices
     from scoat_lib.training import Recipe
 
     base = Recipe(width=width, epochs=epochs, size=size, batch=batch, precision=precision)
@@ -68,6 +72,8 @@ def experiment(
             wanted = [r for r, label in zip(wanted, list(chosen.rows) * len(wanted), strict=False) if label in only]
         recipes += wanted
     where = choose_device(device)
+    if external:
+        Slices.load(external)  # refuses a bad folder before hours of training
     jobs = engine.jobs(
         recipes,
         data,
@@ -75,6 +81,7 @@ def experiment(
         runs=str(runs),
         data_name=name,
         device=where,
+        external=str(external) if external else None,
         threads=threads,
         stop_at=time.time() + 60 * budget if budget else None,
     )
