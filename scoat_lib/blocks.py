@@ -67,8 +67,8 @@ class Up(nn.Module):
 
     kind: "bilinear-1x1" adds a 1 × 1 convolution to c_out channels and its batch norm after the interpolation,
     "bilinear-1x1-early" the same with the batch norm before it, "bilinear-1x1-bare" a convolution with a bias and no batch
-    norm, "bilinear" nothing (c_in channels stay). Equation 2 states C_u channels for x_s, which an interpolation alone cannot give;
-    equation 1 puts H_R, and so its batch norm, around F_U: hence the first is the default.
+    norm, "bilinear" nothing (c_in channels stay). Equation 2 states C_u channels for x_s, which an interpolation alone cannot
+    give; equation 1 puts H_R, and so its batch norm, around F_U: hence the first is the default.
     """
 
     def __init__(self, c_in: int, c_out: int, kind: str = "bilinear-1x1", bias: bool = False):

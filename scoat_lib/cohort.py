@@ -186,7 +186,7 @@ def find_cases(folder) -> list[Case]:
     if first:
         raise DataError(
             f"{scans}: holds {', '.join(first)}, names of the first edition of the reduced copies, in which seven scans lay "
-            "upside down and HU were off by up to 230; take the second edition, which has the record's names (results/PROTOCOL.md)"
+            "upside down and HU were off by up to 230; take the second edition, with the record's names (results/PROTOCOL.md)"
         )
     return _with_patients(cases, folder / PATIENTS)
 

@@ -110,6 +110,10 @@ def report_(
         Path | None, typer.Option("-o", "--output", help="A folder for the tables, as files, with figures.")
     ] = None,
     claims: Annotated[bool, typer.Option("--claims", help="The ledger of the paper's claims instead of tables.")] = False,
+    pair: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Every patient's difference between two rows, as SCOAT-Net UNet++; drawn too."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
 ) -> None:
     """Set the results beside the paper's tables: means, intervals, tests, surface distances, volumes, worst patients.
@@ -140,22 +144,25 @@ def report_(
             if not grid and (table.rows["all patients"] > 0).sum() < 2:
                 continue  # asked for everything: a row alone compares nothing
             stem = name if index == 0 else f"{name}-{index + 1}"
-            files[f"{stem}.{suffix}"] = render(table)
+            if pair and not grid and not set(pair) <= set(table.grid.rows):
+                continue
+            files[f"{stem}.{suffix}"] = report.pair_as_text(table, *pair) if pair else render(table)
             chosen.append((stem, table))
             if output is None:
                 print(files[f"{stem}.{suffix}"])
-                if format_ == "text":
-                    lines = report.worst(table, 1).round(1).to_string(index=False)
-                    print(f"worst patient of each row\n{lines}\n")
+            if output is None and not pair and format_ == "text":
+                lines = report.worst(table, 1).round(1).to_string(index=False)
+                print(f"worst patient of each row\n{lines}\n")
     if output is not None:
-        _write_report(output, files, chosen, overwrite)
+        _write_report(output, files, chosen, overwrite, pair)
 
 
-def _write_report(output: Path, files: dict[str, str], chosen: list, overwrite: bool) -> None:
+def _write_report(output: Path, files: dict[str, str], chosen: list, overwrite: bool, pair: tuple[str, str] | None) -> None:
     """The tables' files and figures; nothing is written if one of the names is taken."""
     from scoat_lib import plots
 
-    names = [*files, *(f"{stem}.png" for stem, _ in chosen), *(f"{stem}-figure3.png" for stem, _ in chosen)]
+    figures = [f"{stem}{part}.png" for stem, _ in chosen for part in (("-pair",) if pair else ("", "-figure3"))]
+    names = [*files, *figures]
     output.mkdir(parents=True, exist_ok=True)
     for name in names:
         if (output / name).exists() and not overwrite:
@@ -163,6 +170,9 @@ def _write_report(output: Path, files: dict[str, str], chosen: list, overwrite: 
     for name, text in files.items():
         (output / name).write_text(text + "\n")
     for stem, table in chosen:
+        if pair:
+            plots.paired_differences(table, *pair).savefig(output / f"{stem}-pair.png", dpi=150)
+            continue
         plots.table_figure(table).savefig(output / f"{stem}.png", dpi=150)
         reference = table.patients[table.grid.reference]
         if len(reference):
