@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,24 +25,58 @@ BETWEEN_READERS = (
     62.5,
     86.2,
 )  # DSC of two readers in per cent: mean, lowest, highest of four scans (results/readers.json)
+_KEY = re.compile(r"[0-9a-f]{20}")
 BINS_ML = (0.0, 0.1, 1.0, 10.0, np.inf)  # lesion volumes
 
 
 def load(folder) -> list[dict]:
     """The results of a folder, by file name, made with this version's numerics. Empty if there is none.
 
-    Subfolders hold other things (development runs, peers) and are left out, but where attention/KEY.json measures a run's
-    maps, it is the result's "attention".
+    A result's file is named by its key, 20 hex digits; other files and subfolders hold other things and are left out, but where
+    attention/KEY.json measures a run's maps, it is the result's "attention". ValueError names a file that is no whole result.
     """
     found = []
     for path in sorted(Path(folder).glob("*.json")):
-        result = json.loads(path.read_text())
-        if path.name.startswith("phantom") or result.get("results_version", RESULTS_VERSION) != RESULTS_VERSION:
+        if not _KEY.fullmatch(path.stem):
+            continue
+        result = _read(path)
+        if not isinstance(result, dict) or not {"recipe", "data", "patients"} <= set(result):
+            raise ValueError(f"{path}: is no result of a run (it lacks recipe, data or patients); move it out of the folder")
+        if result.get("results_version", RESULTS_VERSION) != RESULTS_VERSION:
             continue
         result["recipe"] = Recipe().to_dict() | result["recipe"]  # a result of before a field was added has its default
         maps = path.parent / "attention" / path.name
-        found.append(result | ({"attention": json.loads(maps.read_text())} if maps.exists() else {}))
+        found.append(result | ({"attention": _read(maps)} if maps.exists() else {}))
     return found
+
+
+def _read(path: Path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: is not whole JSON ({error}); remove it, and `scoat experiment` makes it again") from error
+
+
+def readers(folder) -> dict | None:
+    """How two radiologists agree, from results/readers.json (`python -m studies.readers`); None where it was not measured."""
+    path = Path(folder) / "readers.json"
+    return _read(path) if path.exists() else None
+
+
+def against_readers(results: list[dict], agreement: dict) -> pd.DataFrame:
+    """A network's DSC with each reader beside the readers' with each other, per cent, by scan that its fold left out.
+
+    results: of one row; seeds are averaged. agreement: from `readers`. Columns "first", "second" (network with either reader),
+    "readers", and "lesion_voxels", the first reader's. Empty where no such scan was scored.
+    """
+    rows = []
+    for result in results:
+        for scan, counts in result.get("second reader", {}).items():
+            first = result["patients"][scan]
+            dsc = [100 * metrics.from_counts(c)["DSC"] for c in (first, counts)]
+            rows.append((scan, *dsc, 100 * agreement["scans"][scan]["DSC"], first["tp"] + first["fn"]))
+    frame = pd.DataFrame(rows, columns=["scan", "first", "second", "readers", "lesion_voxels"])
+    return frame.groupby("scan").mean()
 
 
 def alike(results: list[dict], base: Recipe | None = None, **fields) -> list[dict]:

@@ -68,11 +68,12 @@ def test_a_patients_scans_count_once():
 
 def test_only_the_folders_own_files_are_read(tmp_path, results):
     (tmp_path / "development").mkdir()
-    for name in ("a.json", "development/b.json", "phantom-realism.json"):
+    key = "0123456789abcdef0123"
+    for name in (f"{key}.json", f"development/{key}.json", "phantom-realism.json", "readers.json"):
         (tmp_path / name).write_text(json.dumps(results[0]))
-    old = json.loads((tmp_path / "a.json").read_text())
+    old = json.loads((tmp_path / f"{key}.json").read_text())
     old["recipe"].pop("calibrate")  # a result of before recipes had this field
-    (tmp_path / "a.json").write_text(json.dumps(old))
+    (tmp_path / f"{key}.json").write_text(json.dumps(old))
     assert len(report.load(tmp_path)) == 1
     assert len(report.alike(report.load(tmp_path))) == 1
     assert report.load(tmp_path / "absent") == []
@@ -216,12 +217,49 @@ def test_p_is_never_printed_as_nought():
 def test_results_of_other_numerics_are_left_out(tmp_path, results):
     from scoat_lib.experiments import RESULTS_VERSION
 
-    (tmp_path / "old.json").write_text(json.dumps(results[0] | {"results_version": RESULTS_VERSION - 1}))
-    (tmp_path / "new.json").write_text(json.dumps(results[0] | {"results_version": RESULTS_VERSION}))
+    old, new = "0" * 20, "1" * 20
+    (tmp_path / f"{old}.json").write_text(json.dumps(results[0] | {"results_version": RESULTS_VERSION - 1}))
+    (tmp_path / f"{new}.json").write_text(json.dumps(results[0] | {"results_version": RESULTS_VERSION}))
     (tmp_path / "attention").mkdir()
-    (tmp_path / "attention" / "new.json").write_text('{"nodes": {}}')
+    (tmp_path / "attention" / f"{new}.json").write_text('{"nodes": {}}')
     (loaded,) = report.load(tmp_path)
     assert loaded["attention"] == {"nodes": {}}
+
+
+def test_a_file_that_is_no_whole_result_is_named(tmp_path, results):
+    path = tmp_path / f"{'a' * 20}.json"
+    for text, reason in (
+        (json.dumps(results[0])[:-40], "is not whole JSON"),
+        ('{"x": 1}', "is no result"),
+        ("[]", "is no result"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"{path.name}: {reason}"):
+            report.load(tmp_path)
+
+
+def test_a_network_is_set_beside_two_readers():
+    def c(tp, fp, fn):
+        return {"tp": tp, "fp": fp, "fn": fn, "tn": 9, "Na": 1, "Np": 1, "Nb": 1, "Nt": 1}
+
+    runs = [result("scoatnet", {"x": (800, 200, 200), "y": (1, 0, 0)}, seed=k) for k in range(2)]
+    runs[0]["second reader"] = {"x": c(900, 100, 300)}
+    runs[1]["second reader"] = {"x": c(700, 300, 500)}
+    frame = report.against_readers(runs, {"scans": {"x": {"DSC": 0.75}}})
+    (row,) = frame.to_dict("records")
+    assert row == pytest.approx(
+        {"first": 80, "second": 100 * (1800 / 2200 + 1400 / 2200) / 2, "readers": 75, "lesion_voxels": 1000}
+    )
+    assert report.against_readers([result("scoatnet", {"y": (1, 0, 0)})], {"scans": {}}).empty
+
+
+def test_the_readers_band_is_the_measured_one():
+    from pathlib import Path
+
+    found = report.readers(Path(__file__).parents[1] / "results")["DSC, per cent"]
+    assert report.BETWEEN_READERS == pytest.approx((found["mean"], found["lowest"], found["highest"]), abs=0.06)
+    assert found["scans"] == 4
+    assert report.readers(Path(__file__).parent) is None
 
 
 def test_the_worst_patients_are_named():

@@ -1,6 +1,6 @@
 """A check on quality: MONAI's U-Net, Attention U-Net and UNet++ trained by the very recipe, fold and seed of ours.
 
-    python benchmarks/peers.py --data FOLDER [--network monai-unetpp] [--fold 0] [--seed 0]
+    python -m studies.peers --data FOLDER [--network monai-unetpp] [--fold 0] [--seed 0]
 
 One result a run goes to results/peers/, in the form of results/. If MONAI's networks did clearly better than ours under
 one recipe, ours would be at fault. Cut short, the same command goes on.

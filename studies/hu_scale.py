@@ -1,6 +1,6 @@
 """Are the scans in HU? Where each one's own air and muscle lie, and its lesions before and after calibration.
 
-    python benchmarks/hu_scale.py --data FOLDER
+    python -m studies.hu_scale --data FOLDER
 
 Written to results/readings/hu-scale.json: per patient, air and muscle on the stored scale (`scan.tissue_peaks`, in HU; null
 where a scan has no peak for one of them), the median of its lesion voxels as stored and once calibrated (null without a

@@ -1,6 +1,6 @@
 """Do the probabilities mean what they say, and is doubt where the errors are? On real patients that the networks never saw.
 
-    python benchmarks/uncertainty.py RUN [RUN ...] --data FOLDER
+    python -m studies.uncertainty RUN [RUN ...] --data FOLDER
 
 RUN: finished runs of one recipe; several seeds of one fold make an ensemble for that fold's patients. Three answers are judged:
 one network (the lowest seed of each fold), its mean with the mirror image, and the mean over the fold's runs, where there are
@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from finished import answers, same_recipe
 
 from scoat_lib import experiments, metrics
 from scoat_lib.training import Recipe, write_whole
 from scoat_lib.weights import load
+from studies.finished import answers, same_recipe
 
 EASY = 0.05
 DOUBT = (0.0, 0.01, 0.05, 0.1, 0.2, 0.4, 1.0)
@@ -75,10 +75,10 @@ def main() -> None:
     for runs in by_fold.values():
         runs.sort(key=lambda run: run[0].seed)
         cohort, split = experiments.prepare(runs[0][0], chosen.data)
-        models = [load(folder / "weights.safetensors").model.eval() for _, folder in runs]
+        segmenters = [load(folder / "weights.safetensors") for _, folder in runs]
         for name in split.test:
             truth = np.asarray(cohort.masks[name]).astype(bool)
-            found = [answers(model, cohort, name) for model in models]
+            found = [answers(segmenter, cohort, name) for segmenter in segmenters]
             plain, mirrored = found[0]
             tallies["one network"].add(name, plain, truth)
             tallies["with the mirror image"].add(name, (plain + mirrored) / 2, truth)

@@ -1,4 +1,4 @@
-"""Make a finished run on all patients the weights that the package ships: python benchmarks/ship.py RUN
+"""Make a finished run on all patients the weights that the package ships: python -m studies.ship RUN
 
 Takes threshold, mirror image and smoothing from results/shipped/operating-point-wWIDTH.json, writes NAME-wWIDTH.safetensors
 into scoat_lib/shipped/ and prints the rows of its model card (README.md there), recomputed from the cross-validated results

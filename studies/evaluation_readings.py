@@ -1,6 +1,6 @@
 """What the paper's open definitions do to one and the same trained network: the readings that need no training.
 
-    python benchmarks/evaluation_readings.py RUN [RUN ...] --data FOLDER
+    python -m studies.evaluation_readings RUN [RUN ...] --data FOLDER
 
 RUN: finished runs of one recipe on different folds. Each patient is segmented by the run that left it out, at 0.5. Written
 to results/readings/evaluation-wWIDTH.json, in per cent: DSC by what a prediction uses (`output`), by what is averaged, by
@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from finished import same_recipe
 
 from scoat_lib import experiments, metrics
 from scoat_lib.report import LEAST
 from scoat_lib.slices import scan_slices
 from scoat_lib.training import write_whole
 from scoat_lib.weights import load
+from studies.finished import same_recipe
 
 OUTPUTS = {
     "logits of X(0,4)": lambda branches: branches[-1] > 0,
@@ -81,11 +81,11 @@ def by_average(masks: dict[str, np.ndarray], truths: dict[str, np.ndarray], larg
     }
 
 
-def by_region(masks: dict[str, np.ndarray], truths: dict[str, np.ndarray], large: list[str]) -> list[dict]:
+def by_region(masks: dict, truths: dict, spacings: dict, large: list[str]) -> list[dict]:
     """RLP and RLR by connectivity, by slice or scan, by what makes a true region count as found."""
     rows = []
     for connectivity, per, found in product(("full", "face"), ("scan", "slice"), metrics.FOUND):
-        scores = [metrics.evaluate(masks[n], truths[n], connectivity, per, found) for n in large]
+        scores = [metrics.evaluate(masks[n], truths[n], connectivity, per, found, spacing=spacings[n]) for n in large]
         means = {name: per_cent(s[name] for s in scores) for name in ("RLP", "RLR")}
         rows.append({"connectivity": connectivity, "per": per, "found": found} | means)
     return rows
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    masks, truths = {}, {}
+    masks, truths, spacings = {}, {}, {}
     shared, runs = same_recipe(chosen.run, ("fold",))
     for recipe, folder in runs:
         cohort, split = experiments.prepare(recipe, chosen.data)
@@ -107,6 +107,7 @@ def main() -> None:
         for name in split.test:
             masks[name] = predictions(model, cohort, name)
             truths[name] = np.asarray(cohort.masks[name]).astype(bool)
+            spacings[name] = cohort.spacing(name)
     large = [n for n, truth in truths.items() if truth.sum() >= LEAST]
     last = {n: masks[n]["logits of X(0,4)"] for n in masks}
     scores = {factor: [metrics.evaluate(last[n], truths[n], va_factor=factor)["VA"] for n in large] for factor in (2.0, 1.0)}
@@ -116,7 +117,7 @@ def main() -> None:
         "patients": {"primary": large, "all": sorted(truths)},
         "output": by_output(masks, truths, large),
         "average": by_average(last, truths, large),
-        "regions": by_region(last, truths, large),
+        "regions": by_region(last, truths, spacings, large),
         "VA": {f"factor {factor:g}": per_cent(values) for factor, values in scores.items()},
         "provenance": experiments.provenance(experiments.device_name()),
     }

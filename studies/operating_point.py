@@ -1,6 +1,6 @@
 """Threshold, mirror image and smoothing for the shipped weights, chosen on patients that the folds' networks never saw.
 
-    python benchmarks/operating_point.py RUN [RUN ...] --data FOLDER
+    python -m studies.operating_point RUN [RUN ...] --data FOLDER
 
 RUN: finished runs of one recipe on different folds. For every threshold, with and without averaging the mirror image, and for
 several widths of smoothing through the slices, the DSC of each patient by the run that left it out; their mean over patients
@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from finished import answers, same_recipe
 
 from scoat_lib import experiments
 from scoat_lib.inference import smooth_through
 from scoat_lib.report import LEAST
 from scoat_lib.training import write_whole
 from scoat_lib.weights import load
+from studies.finished import answers, same_recipe
 
 THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 SMOOTH = (0.0, 1.0, 2.0, 3.0)  # mm
@@ -38,21 +38,22 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    counts: dict[tuple[bool, float, float], dict[str, tuple[int, int, int]]] = {}
+    counts: dict[tuple[bool, float, float], dict[str, np.ndarray]] = {}
     shared, runs = same_recipe(chosen.run, ("fold",))
     for recipe, folder in runs:
         cohort, split = experiments.prepare(recipe, chosen.data)
-        model = load(folder / "weights.safetensors").model
+        segmenter = load(folder / "weights.safetensors")
         for name in split.test:
             truth = np.asarray(cohort.masks[name])
-            plain, mirrored = answers(model, cohort, name)
+            plain, mirrored = answers(segmenter, cohort, name)
             for flip, p in ((False, plain), (True, (plain + mirrored) / 2)):
                 for smooth in SMOOTH:
                     smoothed = smooth_through(p, cohort.spacing(name)[0], smooth)
                     for cut in THRESHOLDS:
                         a = smoothed > cut
-                        found = (int((a & truth).sum()), int(a.sum()), int(truth.sum()))
-                        counts.setdefault((flip, smooth, cut), {})[name] = found
+                        found = np.array([(a & truth).sum(), a.sum(), truth.sum()])
+                        patients = counts.setdefault((flip, smooth, cut), {})
+                        patients[cohort.cases[name].patient] = patients.get(cohort.cases[name].patient, 0) + found
     rows = []
     for point, patients in counts.items():
         dsc = {n: 200 * both / max(1, a + b) for n, (both, a, b) in patients.items()}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How near the phantom cohort is to real scans, as numbers: python benchmarks/phantom_realism.py --data FOLDER [--train].
+"""How near the phantom cohort is to real scans, as numbers: python -m studies.phantom_realism --data FOLDER [--train].
 
 Writes results/phantom-realism.json: HU medians per tissue against the cited ranges; distances between lung histograms,
 phantom–real beside real–real; noise in soft tissue; with --train also DSC across the gap, in both directions.

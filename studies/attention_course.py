@@ -1,14 +1,15 @@
 """Figure 5's two claims on real scans: how far SCOAT-Net's maps x_M reach, node by node and epoch by epoch.
 
-    python benchmarks/attention_course.py --data FOLDER [--fold 0] [--seed 1]
-    python benchmarks/attention_course.py --data FOLDER --run RUN        a finished run's last weights only
+    python -m studies.attention_course --data FOLDER [--fold 0] [--seed 1]
+    python -m studies.attention_course --data FOLDER --run RUN        a finished run's last weights only
 
 Trains one run as `scoat train` would (its result goes to results/), and after each epoch measures every map on some lesion
 slices of every patient with at least 1 000 lesion voxels. results/attention/KEY.json holds, by patient,
 
 - "nodes": after the last epoch, the effective area of X(1,1), X(2,2), X(1,3), the nodes of Figure 5;
 - "epochs": the effective area of X(1,3) after each epoch;
-- "all": both together, every node and epoch, and "contrast": the map's mean on the lesion over its mean elsewhere.
+- "contrast": of the same nodes the map's mean on the lesion over its mean elsewhere, 1 where it does not tell them apart;
+- "all": area and contrast of every node after every epoch.
 
 The effective area of a map m is (sum m)^2 / (n sum m^2): 1 where it is even, k/n where k of n pixels share it.
 """
@@ -100,6 +101,7 @@ def main() -> None:
         "run": this,
         "trained_on": list(split.train),
         "nodes": {name: [nodes[n]["area"][-1] for n in FIGURE5] for name, nodes in course.items()},
+        "contrast": {name: [nodes[n]["contrast"][-1] for n in FIGURE5] for name, nodes in course.items()},
         "epochs": {} if chosen.run else {name: nodes["X(1,3)"]["area"] for name, nodes in course.items()},
         "all": course,
         "provenance": provenance,

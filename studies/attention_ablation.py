@@ -1,6 +1,6 @@
 """What SCOAT-Net's attention is worth to a trained network: flatten it, and score the run's own patients again.
 
-    python benchmarks/attention_ablation.py RUN --data FOLDER
+    python -m studies.attention_ablation RUN --data FOLDER
 
 RUN: a finished run of `scoat train` with network scoatnet. Each map x_M (equation 1) is replaced by its mean over the slice,
 node by node and all at once; so are the channel weights x_V (equation 5), by their mean over the channels. Written to

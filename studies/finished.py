@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from scoat_lib.slices import scan_slices
+from scoat_lib import inference
+from scoat_lib.cohort import Cohort
 from scoat_lib.training import Recipe
+from scoat_lib.weights import Segmenter
 
 
 def same_recipe(folders: list[Path], free: tuple[str, ...]) -> tuple[dict, list[tuple[Recipe, Path]]]:
@@ -25,12 +26,8 @@ def same_recipe(folders: list[Path], free: tuple[str, ...]) -> tuple[dict, list[
     return shared, runs
 
 
-def answers(model, cohort, name: str) -> tuple[np.ndarray, np.ndarray]:
+def answers(segmenter: Segmenter, cohort: Cohort, name: str) -> tuple[np.ndarray, np.ndarray]:
     """A patient's probabilities (slices, H, W): plain, and of the mirror image, mirrored back."""
-    plain, mirrored = [], []
-    with torch.inference_mode():
-        for x in scan_slices(cohort, name, 16):
-            x = x.contiguous(memory_format=torch.channels_last)
-            plain.append(torch.sigmoid(model(x))[:, 0].numpy())
-            mirrored.append(torch.sigmoid(model(x.flip(-1)))[:, 0].flip(-1).numpy())
-    return np.concatenate(plain), np.concatenate(mirrored)
+    images = cohort.images[name]
+    plain = inference.slice_probabilities(segmenter, images)
+    return plain, inference.slice_probabilities(segmenter, images[..., ::-1])[..., ::-1]
