@@ -257,7 +257,7 @@ def test_the_readers_band_is_the_measured_one():
     from pathlib import Path
 
     found = report.readers(Path(__file__).parents[1] / "results")["DSC, per cent"]
-    assert report.BETWEEN_READERS == pytest.approx((found["mean"], found["lowest"], found["highest"]), abs=0.06)
+    assert pytest.approx((found["mean"], found["lowest"], found["highest"]), abs=0.06) == report.BETWEEN_READERS
     assert found["scans"] == 4
     assert report.readers(Path(__file__).parent) is None
 
