@@ -376,7 +376,9 @@ def _check_identity(folder: Path, identity: dict, fabric) -> None:
     """Refuse a folder that holds another run; otherwise leave recipe.json there."""
     path = folder / "recipe.json"
     if path.exists():
-        other = json.loads(path.read_text())
+        other = read_json(path, "remove the run's folder, and the same command trains it anew")
+        if not isinstance(other, dict) or not {"recipe", "data", "split"} <= set(other):
+            raise TrainingError(f"{path}: is no run's (it lacks recipe, data or split); choose another folder")
         other["recipe"] = Recipe().to_dict() | other["recipe"]  # a run of before a field was added has its default
         if other != identity:
             differing = [key for key in identity["recipe"] if other["recipe"][key] != identity["recipe"][key]]
@@ -409,6 +411,14 @@ def _save(folder: Path, model, optimiser, curve: list[dict], fabric) -> None:
         writer.writerows(curve)
         write_whole(folder / "curve.csv", table.getvalue())
     fabric.barrier()
+
+
+def read_json(path: Path, advice: str = "remove it, and the same command makes it again"):
+    """The content of a JSON file; TrainingError names a file that is not whole JSON, and says what to do."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TrainingError(f"{path}: is not whole JSON ({error}); {advice}") from error
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
