@@ -230,7 +230,7 @@ def api() -> str:
     package = ROOT / "scoat_lib"
     rooms = "scan anatomy trees phantom cohort slices blocks attention networks losses metrics weights inference training grids"
     lines = ["# The package", "", "Every public name, from the docstrings (`python book/build.py --api` writes this page).", ""]
-    for room in f"{rooms} experiments engine report claims plots viewer".split():
+    for room in f"{rooms} experiments engine report claims plots viewer drawings".split():
         files = [package / f"{room}.py"] if (package / f"{room}.py").exists() else sorted((package / room).glob("*.py"))
         for path in files:
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
