@@ -105,8 +105,8 @@ def node() -> Drawing:
         "One attention node of SCOAT-Net, from left to right. The coarser node's output is enlarged by F_U. Equation 1: it and "
         "x(i,j) each pass an H_R, are added, and H_S makes of the sum the map x_M of one channel. Equation 2: one plus the map "
         "multiplies the enlarged features, which gives x_s. Equation 3: x_s and all earlier outputs of the level are "
-        "concatenated to x_c. Equation 4: the mean of each channel, x_g. Equation 5: a weight for each channel, x_V. Equation 6: "
-        "the weighted x_c passes H_R squared, the unweighted one H_R, and their sum is the node's output."
+        "concatenated to x_c. Equation 4: the mean of each channel, x_g. Equation 5: a weight for each channel, x_V. "
+        "Equation 6: the weighted x_c passes H_R squared, the unweighted one H_R, and their sum is the node's output."
     )
     return _drawing("node", 1104, 442, "".join(parts), text, "", least=720)
 
@@ -177,7 +177,8 @@ def _edge(a: int, b: int, i: int, j: int, form: dict) -> str:
 def _words(network: str, side: int, width: int) -> str:
     """A grid's text alternative."""
     levels = ", ".join(f"{side >> i} × {side >> i} × {width << i}" for i in range(DEPTH + 1))
-    text = f"Rows are levels 0 to 4; a node of each gives, as height × width × channels, {levels}. The encoder goes down the left column. "
+    text = f"Rows are levels 0 to 4; a node of each gives, as height × width × channels, {levels}. "
+    text += "The encoder goes down the left column. "
     if network == "unet":
         return (
             text
@@ -222,7 +223,8 @@ def _text(words: str) -> str:
 
 def _box(x: float, y: float, w: float, h: float, name: str, below: str, colour: str) -> str:
     middle = x + w / 2
-    shape = f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="7" fill="{colour}" fill-opacity=".16" stroke="{colour}" stroke-width="1.6"/>'
+    paint = f'fill="{colour}" fill-opacity=".16" stroke="{colour}" stroke-width="1.6"'
+    shape = f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="7" {paint}/>'
     first = f'<text x="{middle}" y="{y + h / 2 + (-4 if below else 5)}" class="name">{_text(name)}</text>' if name else ""
     second = f'<text x="{middle}" y="{y + h / 2 + 17}" class="size inner">{_text(below)}</text>' if below else ""
     return shape + first + second
@@ -261,7 +263,8 @@ def _drawing(name: str, width: int, height: int, body: str, text: str, rules: st
     root = f"#drawing-{name}"
     style = (
         f"{root} text{{fill:currentColor;font-family:system-ui,sans-serif;text-anchor:middle}}"
-        f"{root} .name{{font-size:16px;font-weight:600}}{root} .size{{font-size:14px}}{root} .inner{{font-size:13.5px}}{root} .big{{font-size:26px;font-weight:600}}"
+        f"{root} .name{{font-size:16px;font-weight:600}}{root} .size{{font-size:14px}}{root} .inner{{font-size:13.5px}}"
+        f"{root} .big{{font-size:26px;font-weight:600}}"
         f"{root} .level{{font-size:20px;text-anchor:start;opacity:.75}}{root} .sign{{font-size:19px}}"
         f"{root} .e,{root} .flow{{fill:none;stroke-width:1.8}}{root} .flow{{stroke:currentColor;opacity:.85}}"
         f"{root} .down{{stroke:{ARROWS['down']}}}{root} .up{{stroke:{ARROWS['up']};stroke-dasharray:7 4}}"
