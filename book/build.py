@@ -75,10 +75,23 @@ def clean(path: Path) -> None:
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = one_stream(cell.outputs)
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:03d}"
     path.write_text(nbformat.writes(notebook, 4) + "\n")
+
+
+def one_stream(outputs: list) -> list:
+    """What a cell printed in one piece: a busy machine hands it over in several."""
+    kept: list = []
+    for output in outputs:
+        if kept and output.output_type == "stream" and kept[-1].get("name") == output.name:
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    return kept
 
 
 def build_site(executed: Path, output: Path) -> Path:

@@ -7,6 +7,7 @@ a grid (or moving to it with the tab key) leaves only what it takes; that is don
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import dataclass
 
 DEPTH = 4
@@ -24,7 +25,7 @@ class Drawing:
     text: str
 
     def _repr_html_(self) -> str:
-        return f'<div class="drawing" style="overflow-x: auto">{self.svg}</div>'
+        return f'<div class="drawing" tabindex="0" role="group" aria-label="drawing" style="overflow-x:auto">{self.svg}</div>'
 
     def __repr__(self) -> str:
         return self.text
@@ -63,16 +64,16 @@ def beside() -> Drawing:
         "copy in each of four levels. UNet++: the same outline, its inside filled with six more nodes, and each node joined "
         "with all earlier ones of its level."
     )
-    return _drawing("beside", 1180, 506, "".join(parts), text, rules, least=660)
+    return _drawing("beside", 1180, 506, "".join(parts), text, rules, least=640)
 
 
 def node() -> Drawing:
     """One attention node X(i,j+1): equations 1 to 6 on its arrows, with the shape of what flows along them."""
     a, p, e, m = (COLOURS[k] for k in ("attention", "plain", "encoder", "map"))
     parts = [
-        _frame(170, 172, 336, 262, "where", a),
+        _frame(170, 172, 345, 262, "where", a),
         _frame(570, 190, 290, 130, "what", m),
-        _box(2, 28, 154, 54, "x(i,0) … x(i,j−1)", "H × W × C_u each", p),
+        _box(0.5, 28, 157, 54, "x(i,0) … x(i,j−1)", "H × W × C_u each", p),
         _box(2, 110, 154, 54, "x(i,j)", "H × W × C_u", p),
         _box(2, 350, 154, 54, "x(i+1,j)", "H/2 × W/2 × C_d", e),
         _box(184, 352, 54, 50, "F_U", "", ARROWS["up"]),
@@ -108,7 +109,8 @@ def node() -> Drawing:
         "concatenated to x_c. Equation 4: the mean of each channel, x_g. Equation 5: a weight for each channel, x_V. "
         "Equation 6: the weighted x_c passes H_R squared, the unweighted one H_R, and their sum is the node's output."
     )
-    return _drawing("node", 1104, 442, "".join(parts), text, "", least=720)
+    larger = "#drawing-node .name{font-size:17px}#drawing-node .size{font-size:15.5px}#drawing-node .inner{font-size:14.5px}"
+    return _drawing("node", 1104, 442, "".join(parts), text, larger, least=640)
 
 
 def _place(i: int, j: int, form: dict) -> tuple[int, int]:
@@ -141,7 +143,8 @@ def _panel(network: str, side: int, width: int, sizes: bool, form: dict) -> tupl
         tip = f"<title>X({i},{j}) takes {source}; it gives {size}</title>"
         colour = COLOURS[_kind(network, i, j)]
         inner = _box(x - w // 2, y - h // 2, w, h, f"X({i},{j})", size if sizes else "", colour)
-        boxes.append(f'<g class="n n{i}{j}" tabindex="0">{tip}{inner}</g>')
+        label = f'role="img" aria-label="{re.sub("<[^>]+>", "", tip)}"'
+        boxes.append(f'<g class="n n{i}{j}" tabindex="0" {label}>{tip}{inner}</g>')
         pointed = f"{root}:has(.n{i}{j}:is(:hover,:focus))"
         rules.append(f"{pointed} .e:not(.to{i}{j}){{opacity:.1}}{pointed} .to{i}{j}{{opacity:1;stroke-width:3}}")
         if i == 0 and j and (network != "unet" or j == DEPTH):
@@ -260,7 +263,7 @@ def _drawing(name: str, width: int, height: int, body: str, text: str, rules: st
         f'markerUnits="userSpaceOnUse"><path d="M0 0L8 4L0 8z" fill="{colour}"/></marker>'
         for kind, colour in ARROWS.items()
     )
-    root = f"#drawing-{name}"
+    root, role = f"#drawing-{name}", "group" if "tabindex" in body else "img"  # what can be pointed at is named one by one
     style = (
         f"{root} text{{fill:currentColor;font-family:system-ui,sans-serif;text-anchor:middle}}"
         f"{root} .name{{font-size:16px;font-weight:600}}{root} .size{{font-size:14px}}{root} .inner{{font-size:13.5px}}"
@@ -270,10 +273,13 @@ def _drawing(name: str, width: int, height: int, body: str, text: str, rules: st
         f"{root} .down{{stroke:{ARROWS['down']}}}{root} .up{{stroke:{ARROWS['up']};stroke-dasharray:7 4}}"
         f"{root} .skip{{stroke:currentColor;opacity:.6}}{root} .head{{fill:none;stroke:currentColor;stroke-width:1.8}}"
         f"{root} .ring{{fill:currentColor}}{root} .ringed{{font-size:13px;font-weight:700;fill:#fff;mix-blend-mode:difference}}"
-        f"{root} .n{{cursor:pointer;outline-offset:3px}}" + rules.replace(".p-", f"{root} .p-")
+        f"{root} .n{{cursor:pointer;outline-offset:3px}}"
+        # the theme lays a pale card under a cell's HTML in dark mode; a drawing needs none
+        f"html[data-theme] .cell_output .text_html:has({root}){{background:none!important;color:inherit!important}}"
+        + rules.replace(".p-", f"{root} .p-")
     )
     svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" id="drawing-{name}" viewBox="0 0 {width} {height}" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" id="drawing-{name}" viewBox="0 0 {width} {height}" role="{role}" '
         f'aria-label="{html.escape(text)}" style="width:100%;min-width:{least}px;height:auto">'
         f"<style>{style}</style><defs>{markers}</defs>{body.replace('MARK', mark)}</svg>"
     )
