@@ -358,6 +358,52 @@ def test_attention_everywhere_is_refused_with_the_names_the_solution_lists():
     assert {re.search(r"X\(0,\d\)\.(\w+)", k).group(1) for k in re.findall(r'"(nodes[^"]+)"', unexpected)} == {"block"}
 
 
+def test_what_the_network_of_the_page_finds_on_the_phantom_and_what_it_misses():
+    """Depends on the shipped weights: with others, look at the picture and write the paragraph anew."""
+    import numpy as np
+    from scipy import ndimage
+
+    from scoat_lib import phantom
+
+    segmenter = weights.load()
+    person = phantom.patient(12, (128, 128, 32), volume=180)
+    truth = person.lesions.axial()
+    z = int(truth.sum((1, 2)).argmax())
+    grey = segmenter.preprocessing.slices(person.scan)[z : z + 1].astype(np.float32)
+    x = torch.from_numpy(segmenter.preprocessing.normalise(grey))[None]
+    with torch.no_grad():
+        marked = torch.sigmoid(segmenter.model(x))[0, 0].numpy() > segmenter.threshold
+    regions, number = ndimage.label(truth[z], np.ones((3, 3)))
+    sizes = ndimage.sum_labels(truth[z], regions, range(1, number + 1))
+    hit = [marked[regions == k + 1].any() for k in np.argsort(-sizes)]
+    assert hit[:2] == [True, True]
+    assert not any(hit[2:])
+    small = {3: "three", 4: "four", 5: "five"}[number - 2]
+    assert f"It finds the two largest, though nobody showed it a phantom. What does it miss? The {small} small ones" in prose(
+        "06-scoatnet"
+    )
+    white = (regions == 1 + int(sizes.argmax())) & (person.scan.axial()[z] > -150)
+    assert white.sum() > 10
+    assert marked[white].mean() < 0.5, "the whitest part of the largest"
+
+
+def test_at_which_bias_the_disc_stands_out():
+    import numpy as np
+
+    rows, columns = np.mgrid[:24, :24]
+    distance = (rows - 12) ** 2 + (columns - 15) ** 2
+    disc, evidence = distance < 30, 8 * np.exp(-distance / 40)
+
+    def ratio(beta):
+        raised = (1 + 1 / (1 + np.exp(-(evidence + beta)))) * (0.4 + 0.6 * disc)
+        return raised[disc].mean() / raised[~disc].mean()
+
+    best = max((-8, -6, -4, -2, 0, 2, 8), key=ratio)
+    text = prose("04-spatial-attention")
+    assert f"Near −{-best}: there it is {ratio(best):.1f} times as bright, against {1 / 0.4:.1f} in the feature itself" in text
+    assert f"the ratio is {ratio(8):.1f} again" in text
+
+
 # form
 
 
