@@ -1,4 +1,4 @@
-"""Chapters 3 to 6: what their sentences say is computed anew, and the network built on the page is the package's."""
+"""Chapters 3 to 7: what their sentences say is computed anew; network and losses built on the page are the package's."""
 
 import ast
 import json
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from scoat_lib import drawings, weights
+from scoat_lib import drawings, losses, weights
 from scoat_lib.networks import create, parameters
 from scoat_lib.networks.scoatnet import ATTENTION_NODES
 
@@ -22,7 +22,8 @@ sys.path.insert(0, str(BOOK))
 import build  # noqa: E402
 
 NAMES = ("03-unetpp", "04-spatial-attention", "05-channel-attention", "06-scoatnet")
-NOTEBOOKS = {name: nbformat.read(BOOK / f"{name}.ipynb", 4) for name in NAMES}
+PAGES = (*NAMES, "07-losses")
+NOTEBOOKS = {name: nbformat.read(BOOK / f"{name}.ipynb", 4) for name in PAGES}
 PARTS = ("conv_norm", "Block", "Up", "PlainNode", "UNetPlusPlus", "h_r", "Spatial", "Channel", "AttentionNode", "SCOATNet")
 
 
@@ -404,10 +405,90 @@ def test_at_which_bias_the_disc_stands_out():
     assert f"the ratio is {ratio(8):.1f} again" in text
 
 
+# chapter 7: losses
+
+
+@pytest.fixture
+def six():
+    own, space = definitions("07-losses"), {"torch": torch, "F": F}
+    for part in ("mae", "cross_entropy", "bce", "focal", "iou", "dice", "bce_dice"):
+        exec(own[part], space)
+    return {name: space[name.replace("-", "_")] for name in losses.names()} | {"cross_entropy": space["cross_entropy"]}
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 8.0])
+def test_the_losses_of_the_page_and_their_slopes_are_the_packages(six, scale):
+    """At logits of exactly 0 too, where max(z, 0) and |z| have corners."""
+    torch.manual_seed(5)
+    y = (torch.rand(3, 1, 12, 12) > 0.8).float()
+    for name in losses.names():
+        mine, theirs = (scale * torch.randn(3, 1, 12, 12, generator=torch.Generator().manual_seed(1)) for _ in range(2))
+        values = []
+        for logits, loss in ((mine, six[name]), (theirs, losses.create(name))):
+            logits.requires_grad_()
+            values.append(loss(logits, y))
+            values[-1].backward()
+        assert torch.allclose(*values, atol=1e-6), name
+        assert torch.allclose(mine.grad, theirs.grad, atol=1e-6), name
+
+
+def test_the_numbers_of_chapter_7(six):
+    text = prose("07-losses")
+    truth = torch.zeros(1, 1, 10, 10)
+    truth[..., 4, 4] = 1
+    undecided, healthy = (six["mae"](torch.full_like(truth, v), truth).item() for v in (0.0, -4.0))
+    assert text.count(f"{undecided / healthy:.1f}") >= 2, "MAE prefers healthy everywhere"
+
+    lesion = torch.zeros(1, 1, 20, 20)
+    lesion[..., :4, :5] = 1
+
+    def pull(name, value):
+        logits = torch.zeros_like(lesion)
+        logits[0, 0, 0, 0] = value
+        logits.requires_grad_()
+        six[name](logits, lesion).backward()
+        return -logits.grad[0, 0, 0, 0].item()
+
+    shares = {n: 100 * pull(n, -6.0) / max(pull(n, v / 2) for v in range(-16, 17)) for n in ("bce", "mae")}
+    assert f"BCE still pulls with {shares['bce']:.0f} % of its strength and MAE with {shares['mae']:.0f} %" in text
+
+    def all_of(name):
+        logits = torch.zeros_like(lesion).requires_grad_()
+        six[name](logits, lesion).backward()
+        return logits.grad[lesion > 0].abs().sum().item()
+
+    part = 0.5 * all_of("dice") / (all_of("bce") + 0.5 * all_of("dice"))
+    assert f"At α = 0.5 the Dice term has {100 * part:.0f} % of the pull" in text
+    assert "over the batch or over the slice it is 0.023 or 0.375" in text
+    assert "over the batch: loss 0.023" in printed("07-losses")
+    assert "over the sample: loss 0.375" in printed("07-losses")
+    assert "0.563 here is 0.627 by MONAI" in text
+    assert re.search(r"without squares +0\.56\d+ +0\.6269", printed("07-losses").replace("0.62686", "0.6269"))
+    a, b = 1 - 60 / 70, 1 - 80 / 94
+    assert f"= {a:.3f}$. B" in text
+    assert f"= {b:.3f}$." in text
+
+
+def test_a_start_that_is_sure_and_wrong(six):
+    ends = {}
+    for name in ("bce", "mae"):
+        z = torch.full((1, 1, 1, 1), -8.0, requires_grad=True)
+        for step in range(1, 201):
+            six[name](z, torch.ones_like(z)).backward()
+            z.data -= z.grad
+            z.grad = None
+            if step == 9 and name == "bce":
+                assert z.item() > 0
+        ends[name] = z.item()
+    text = prose("07-losses")
+    assert f"after 200 it is at {ends['bce']:.2f}" in text
+    assert f"moved from −8 to −{-ends['mae']:.2f}" in text
+
+
 # form
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PAGES)
 def test_a_chapter_ends_with_what_was_found_in_a_few_sentences_with_their_numbers(name):
     text = "\n\n".join(c.source for c in NOTEBOOKS[name].cells if c.cell_type == "markdown")
     headings = re.findall(r"^## (.+)$", text, re.M)
@@ -418,7 +499,7 @@ def test_a_chapter_ends_with_what_was_found_in_a_few_sentences_with_their_number
     assert len(re.findall(r"\d", found)) >= 5
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PAGES)
 def test_exercises_have_hints_one_on_paper_and_one_to_break(name):
     text = "\n\n".join(c.source for c in NOTEBOOKS[name].cells if c.cell_type == "markdown")
     titles = re.findall(r"\{exercise-start\} (.+)", text)
@@ -429,7 +510,7 @@ def test_exercises_have_hints_one_on_paper_and_one_to_break(name):
         assert len(solution.split()) >= 5, f"a solution without its why: {solution!r}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PAGES)
 def test_set_up_and_plotting_are_folded_and_every_picture_has_a_caption(name):
     names = []
     for cell in NOTEBOOKS[name].cells:
