@@ -25,7 +25,8 @@ class Drawing:
     text: str
 
     def _repr_html_(self) -> str:
-        return f'<div class="drawing" tabindex="0" role="group" aria-label="drawing" style="overflow-x:auto">{self.svg}</div>'
+        about = html.escape(self.text.split(".")[0])
+        return f'<div class="drawing" tabindex="0" role="group" aria-label="{about}" style="overflow-x:auto">{self.svg}</div>'
 
     def __repr__(self) -> str:
         return self.text

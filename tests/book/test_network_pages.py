@@ -339,7 +339,7 @@ def test_the_five_counts_as_the_page_tells_them():
         bare = parameters(create("unetpp", shortcut_norm=False))
     assert f"come to {ours['unetpp'] * 1e6 - bare:,.0f},".replace(",", " ", 1) in text
     assert "41 602 numbers to a node of 475 904" in text
-    assert "X(1,1): 41602 more than 475904" in printed("06-scoatnet")
+    assert "attention adds 41,602 to 475,904" in printed("06-scoatnet")
 
 
 def test_attention_everywhere_is_refused_with_the_names_the_solution_lists():
@@ -522,6 +522,9 @@ def test_set_up_and_plotting_are_folded_and_every_picture_has_a_caption(name):
             assert "remove-input" in cell.metadata.tags
         if draws or "parameters" in cell.metadata.tags or cell.source.startswith("import"):
             assert folded, cell.source[:60]
+        lines = cell.source.splitlines()
+        assert len(lines) <= 25
+        assert all(len(line) <= 100 for line in lines if "%pip" not in line)
         if draws:
             figure = cell.metadata["mystnb"]["figure"]
             assert len(figure["caption"]) > 15
