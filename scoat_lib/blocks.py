@@ -65,14 +65,16 @@ class ResidualBlock(nn.Module):
 class Up(nn.Module):
     """F_U: bilinear interpolation to a given H × W, and what follows it.
 
-    kind: "bilinear-1x1" adds a 1 × 1 convolution with batch norm to c_out channels, "bilinear-1x1-bare" one with a bias
-    and no batch norm, "bilinear" nothing (c_in channels stay). Equation 2 states C_u channels for x_s, which an
-    interpolation alone cannot give: hence the first is the default.
+    kind: "bilinear-1x1" adds a 1 × 1 convolution to c_out channels and its batch norm after the interpolation,
+    "bilinear-1x1-early" the same with the batch norm before it, "bilinear-1x1-bare" a convolution with a bias and no batch
+    norm, "bilinear" nothing (c_in channels stay). Equation 2 states C_u channels for x_s, which an interpolation alone cannot
+    give; equation 1 puts H_R, and so its batch norm, around F_U: hence the first is the default.
     """
 
     def __init__(self, c_in: int, c_out: int, kind: str = "bilinear-1x1", bias: bool = False):
         super().__init__()
         self.out_channels = c_in if kind == "bilinear" else c_out
+        self.early = kind == "bilinear-1x1-early"
         if kind == "bilinear":
             self.reduce = nn.Identity()
         elif kind == "bilinear-1x1-bare":
@@ -81,8 +83,14 @@ class Up(nn.Module):
             self.reduce = nn.Sequential(*conv_bn(c_in, c_out, 1, bias))
 
     def forward(self, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        # A 1 × 1 convolution and an interpolation commute; convolving the small map first costs a quarter.
-        return F.interpolate(self.reduce(x), size=size, mode="bilinear", align_corners=False)
+        # A 1 × 1 convolution and an interpolation commute, and convolving the small map first costs a quarter. Batch norm and
+        # an interpolation commute in evaluation only: the interpolated map has a smaller variance.
+        if not isinstance(self.reduce, nn.Sequential):
+            return F.interpolate(self.reduce(x), size=size, mode="bilinear", align_corners=False)
+        convolution, norm = self.reduce
+        x = convolution(x)
+        x = F.interpolate(norm(x) if self.early else x, size=size, mode="bilinear", align_corners=False)
+        return x if self.early else norm(x)
 
 
 def pad_to_multiple(x: torch.Tensor, multiple: int = 16, least: int = 32) -> torch.Tensor:

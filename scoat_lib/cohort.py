@@ -4,14 +4,17 @@ A data folder is laid out like the unpacked public record (Zenodo 3757476):
 
     COVID-19-CT-Seg_20cases/NAME.nii.gz      the scan, HU
     Infection_Mask/NAME.nii.gz               its lesion mask, 0 and 1
+    patients.csv                             optional, scan,patient: which scans are of one patient, where names do not say it
 """
 
 from __future__ import annotations
 
 import copy
+import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -24,11 +27,13 @@ import torch
 from torch.nn import functional as F
 
 from scoat_lib import phantom
-from scoat_lib.scan import LUNG_WINDOW, Scan, calibrated, load_pair, window
+from scoat_lib.scan import FLOOR, LUNG_WINDOW, calibrated, load_pair, window
 
-SCANS, MASKS = "COVID-19-CT-Seg_20cases", "Infection_Mask"
-CACHE_VERSION = 1  # raised when the content of a cache changes for the same key
-AIR = 0.0  # what padding holds after windowing
+SCANS, MASKS, PATIENTS = "COVID-19-CT-Seg_20cases", "Infection_Mask", "patients.csv"
+CACHE_VERSION = 2  # raised when the content of a cache changes for the same key
+# a radiopaedia scan is named by case, study and series; a follow-up scan by patient and date
+_PATIENT = re.compile(r"(radiopaedia_\d+)_\d+_\d+|(.+)_(?:\d{4}-)?\d{2}-\d{2}")
+_FIRST_EDITION = re.compile(r"radiopaedia_0\d\d")
 
 
 class DataError(ValueError):
@@ -39,13 +44,28 @@ class LeakageError(ValueError):
     """A patient, or the same scan under two names, stands on both sides of a split."""
 
 
+def patient_of(name: str) -> str:
+    """The patient a scan's name tells: radiopaedia_29_86490_1 and radiopaedia_29_86491_1 are two scans of radiopaedia_29.
+
+    So are the dates of NAME_YYYY-MM-DD and NAME_MM-DD. Any other name is a patient of its own; NAME#k, a share of a scan's
+    slices, is NAME's.
+    """
+    scan = name.split("#")[0]
+    found = _PATIENT.fullmatch(scan)
+    return next(filter(None, found.groups())) if found else scan
+
+
 @dataclass(frozen=True)
 class Case:
-    """One patient's scan and lesion mask, still on disk."""
+    """One scan of a patient and its lesion mask, still on disk. patient: who it is of; by default what the name tells."""
 
     name: str
     scan: Path
     mask: Path
+    patient: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "patient", self.patient or patient_of(self.name))
 
     @property
     def source(self) -> str:
@@ -83,10 +103,17 @@ class Preprocessing:
     def slices(self, scan) -> np.ndarray:
         """The scan's axial slices, windowed to 0..1 and resampled in-plane: (slices, rows, columns) float32.
 
+        What lies below −1024 HU, as the padding of a round field of view does, is raised to it.
         Raises ScanError where it is to be calibrated and cannot be.
         """
-        hu = window((calibrated(scan) if self.calibrate else scan).axial(), *self.window)
-        return hu if self.spacing is None else resample_slices(hu, self.grid(scan))
+        hu = np.maximum((calibrated(scan) if self.calibrate else scan).axial(), FLOOR)
+        windowed = window(hu, *self.window)
+        return windowed if self.spacing is None else resample_slices(windowed, self.grid(scan))
+
+    @property
+    def padding(self) -> float:
+        """What a slice is padded with: −1024 HU after windowing."""
+        return float(window(np.float32(FLOOR), *self.window))
 
     def grid(self, scan) -> tuple[int, int]:
         """Rows and columns of `slices(scan)`."""
@@ -117,8 +144,10 @@ def resample_slices(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return out
 
 
-def pad_slices(slices: np.ndarray, size: tuple[int, int], fill: float = AIR) -> tuple[np.ndarray, tuple[slice, slice]]:
+def pad_slices(slices: np.ndarray, size: tuple[int, int], fill: float = 0.0) -> tuple[np.ndarray, tuple[slice, slice]]:
     """Centre the last two axes in size: (padded, where), and padded[..., *where] is the input again.
+
+    fill: what stands around them; for windowed slices `Preprocessing.padding`, for masks 0.
 
     ValueError if the input is larger.
     """
@@ -133,7 +162,11 @@ def pad_slices(slices: np.ndarray, size: tuple[int, int], fill: float = AIR) -> 
 
 
 def find_cases(folder) -> list[Case]:
-    """The cases of a data folder, by name. DataError if it is not laid out as the record, or a mask is missing."""
+    """The cases of a data folder, by name.
+
+    DataError if it is not laid out as the record, a mask is missing, patients.csv is not of these scans, or the scans are
+    named as in the first edition of the reduced copies.
+    """
     folder = Path(folder)
     scans = folder / SCANS
     expected = f"expected {SCANS}/NAME.nii.gz and {MASKS}/NAME.nii.gz below it"
@@ -149,7 +182,30 @@ def find_cases(folder) -> list[Case]:
         cases.append(Case(path.name.removesuffix(".gz").removesuffix(".nii"), path, mask))
     if not cases:
         raise DataError(f"{scans}: holds no .nii or .nii.gz file; {expected}")
-    return cases
+    first = [case.name for case in cases if _FIRST_EDITION.fullmatch(case.name)]
+    if first:
+        raise DataError(
+            f"{scans}: holds {', '.join(first)}, names of the first edition of the reduced copies, in which seven scans lay "
+            "upside down and HU were off by up to 230; take the second edition, with the record's names (results/PROTOCOL.md)"
+        )
+    return _with_patients(cases, folder / PATIENTS)
+
+
+def _with_patients(cases: list[Case], table: Path) -> list[Case]:
+    """The cases with the patients that patients.csv gives; as they are where there is none."""
+    if not table.exists():
+        return cases
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or not {"scan", "patient"} <= set(rows[0]) or not all(row["scan"] and row["patient"] for row in rows):
+        raise DataError(f"{table}: needs the columns scan and patient, both filled in each row")
+    patients = {row["scan"]: row["patient"] for row in rows}
+    differing = sorted(set(patients) ^ {case.name for case in cases})
+    if differing or len(patients) != len(rows):
+        raise DataError(
+            f"{table}: must name each scan of the folder once; differing: {', '.join(differing) or 'one is named twice'}"
+        )
+    return [replace(case, patient=patients[case.name]) for case in cases]
 
 
 def data_folder(data=None) -> Path:
@@ -187,11 +243,12 @@ class Cohort:
         self.cases = {case.name: case for case in cases}
         self.preprocessing = preprocessing or Preprocessing()
         self._cache = Path(cache) if cache else cache_folder() / "slices"
-        self.images, self.masks = {}, {}
+        self.images, self.masks, self._spacing = {}, {}, {}
         for name in names:
             folder = self._written(self.cases[name])
             self.images[name] = np.load(folder / "images.npy", mmap_mode="r")
             self.masks[name] = np.load(folder / "masks.npy", mmap_mode="r")
+            self._spacing[name] = tuple(json.loads((folder / "made-by.json").read_text())["grid_mm"])
         self.lesion_slices = {name: np.flatnonzero(self.masks[name].any(axis=(1, 2))) for name in names}
 
     @classmethod
@@ -225,21 +282,23 @@ class Cohort:
         shapes = [image.shape[1:] for image in self.images.values()]
         return max(h for h, _ in shapes), max(w for _, w in shapes)
 
+    @property
+    def patients(self) -> dict[str, list[str]]:
+        """The patients' names, each with its scans, in the order of their files."""
+        return _by_patient(self.cases)
+
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over names and contents of all cases: two cohorts with one fingerprint hold the same data."""
+        """SHA-256 over names, patients and contents of all cases: two cohorts with one fingerprint hold the same data."""
         digest = hashlib.sha256()
         for name in sorted(self.cases):
-            digest.update(f"{name} {self.cases[name].fingerprint}\n".encode())
+            case = self.cases[name]
+            digest.update(f"{name} {case.patient} {case.fingerprint}\n".encode())
         return digest.hexdigest()
 
     def spacing(self, name: str) -> tuple[float, float, float]:
         """A case's voxel size in mm on the cached grid: between slices, rows, columns."""
-        scan = Scan.load(self.cases[name].scan)
-        _, rows, columns = scan.axial().shape
-        between, row_mm, column_mm = scan.axial_spacing
-        _, h, w = self.masks[name].shape
-        return between, row_mm * rows / h, column_mm * columns / w
+        return self._spacing[name]
 
     def dealt_by_slice(self, k: int, seed: int = 0) -> Cohort:
         """The same slices under names NAME#0 … NAME#k−1, each scan's slices dealt out at random: for showing what leaks.
@@ -249,7 +308,7 @@ class Cohort:
         """
         dealt = copy.copy(self)
         dealt.fingerprint = self.fingerprint
-        dealt.cases, dealt.images, dealt.masks = {}, {}, {}
+        dealt.cases, dealt.images, dealt.masks, dealt._spacing = {}, {}, {}, {}
         rng = np.random.default_rng(seed)
         for name, case in self.cases.items():
             hands = rng.permutation(len(self.images[name])) % k
@@ -258,6 +317,7 @@ class Cohort:
                 dealt.cases[f"{name}#{hand}"] = case
                 dealt.images[f"{name}#{hand}"] = self.images[name][chosen]
                 dealt.masks[f"{name}#{hand}"] = self.masks[name][chosen]
+                dealt._spacing[f"{name}#{hand}"] = self._spacing[name]
         dealt.lesion_slices = {n: np.flatnonzero(m.any(axis=(1, 2))) for n, m in dealt.masks.items()}
         return dealt
 
@@ -280,7 +340,10 @@ class Cohort:
         try:
             np.save(temporary / "images.npy", np.ascontiguousarray(images))
             np.save(temporary / "masks.npy", np.ascontiguousarray(masks))
-            (temporary / "made-by.json").write_text(json.dumps(made_by | {"name": case.name}, indent=1))
+            _, rows, columns = scan.axial().shape
+            between, row_mm, column_mm = scan.axial_spacing
+            grid = [between, row_mm * rows / masks.shape[1], column_mm * columns / masks.shape[2]]
+            (temporary / "made-by.json").write_text(json.dumps(made_by | {"name": case.name, "grid_mm": grid}, indent=1))
             try:
                 temporary.rename(folder)
             except OSError:  # another process was first; its copy holds the same
@@ -304,26 +367,37 @@ class Split:
         return {part: list(names) for part, names in asdict(self).items()}
 
 
-def make_folds(cohort: Cohort, k: int = 5, seed: int = 0) -> list[list[str]]:
-    """k lists of patients, every patient in one; stratified by source and lesion burden.
+def _by_patient(cases: dict[str, Case]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, case in cases.items():
+        found.setdefault(case.patient, []).append(name)
+    return found
 
-    Within each source patients are ranked by burden and dealt out k at a time, each hand in random order, so every fold
-    gets its share of light and heavy cases of each source. ValueError unless 2 ≤ k ≤ number of patients.
+
+def make_folds(cohort: Cohort, k: int = 5, seed: int = 0) -> list[list[str]]:
+    """k lists of scans, every patient's scans in one; stratified by source and lesion burden.
+
+    Within each source patients are ranked by burden (all their scans' lesion voxels) and dealt out k at a time, each hand in
+    random order, so every fold gets its share of light and heavy patients of each source.
+    ValueError unless 2 ≤ k ≤ number of patients.
     """
-    if not 2 <= k <= len(cohort.names):
-        raise ValueError(f"{k} folds of {len(cohort.names)} patients: k must be from 2 to the number of patients")
+    patients = _by_patient(cohort.cases)
+    if not 2 <= k <= len(patients):
+        raise ValueError(f"{k} folds of {len(patients)} patients: k must be from 2 to the number of patients")
     rng = np.random.default_rng(seed)
-    burden = cohort.burden
+    voxels = cohort.burden
+    burden = {patient: sum(voxels[scan] for scan in scans) for patient, scans in patients.items()}
+    source = {patient: cohort.cases[scans[0]].source for patient, scans in patients.items()}
     folds: list[list[str]] = [[] for _ in range(k)]
-    for source in sorted({case.source for case in cohort.cases.values()}):
-        ranked = sorted((n for n in cohort.names if cohort.cases[n].source == source), key=lambda n: (burden[n], n))
+    for one in sorted(set(source.values())):
+        ranked = sorted((p for p in patients if source[p] == one), key=lambda p: (burden[p], p))
         for start in range(0, len(ranked), k):
             hand = ranked[start : start + k]
             # the smallest folds are served first, in random order among equals
             order = sorted(range(k), key=lambda f: (len(folds[f]), rng.random()))
-            for name, fold in zip(rng.permutation(hand), order, strict=False):
-                folds[fold].append(str(name))
-    return [sorted(fold) for fold in folds]
+            for patient, fold in zip(rng.permutation(hand), order, strict=False):
+                folds[fold].append(str(patient))
+    return [sorted(scan for patient in fold for scan in patients[patient]) for fold in folds]
 
 
 def split_of(folds: Sequence[Sequence[str]], fold: int, validation: int = 0) -> Split:
@@ -360,16 +434,23 @@ def split_by_source(cohort: Cohort, fold: int) -> Split:
 
 
 def check_leakage(split: Split, cohort: Cohort | None = None) -> None:
-    """Raise LeakageError if a patient stands in two parts of a split, or (given the cohort) the same file does."""
-    parts = split.to_dict()
+    """Raise LeakageError if a patient stands in two parts of a split, or (given the cohort) the same slices do.
+
+    The patient is the case's, or without a cohort what the name tells. Slices are compared by content, so that a copy under
+    another name, packed anew or with another mask, is found.
+    """
     owner: dict[str, tuple[str, str]] = {}
-    for part, names in parts.items():
+    for part, names in split.to_dict().items():
         for name in names:
-            keys = [name.split("#")[0]] + ([cohort.cases[name].fingerprint] if cohort is not None else [])
-            for key in keys:  # NAME#k is part of NAME
+            if cohort is None:
+                keys = {"patient " + patient_of(name): "of the same patient as"}
+            else:
+                pixels = hashlib.sha256(np.ascontiguousarray(cohort.images[name]).tobytes()).hexdigest()
+                keys = {"patient " + cohort.cases[name].patient: "of the same patient as", pixels: "the same scan as"}
+            for key, relation in keys.items():
                 other_part, other_name = owner.setdefault(key, (part, name))
                 if other_part != part:
-                    same = f"{name}" if name == other_name else f"{name}, the same scan as {other_name},"
+                    same = f"{name}" if name == other_name else f"{name}, {relation} {other_name},"
                     raise LeakageError(f"{same} stands in both {other_part} and {part}; a patient belongs to one part")
 
 

@@ -41,6 +41,7 @@ class Job:
     runs: str = "runs"
     data_name: str = ""
     device: str = "cpu"
+    external: str | None = None
     threads: int = 1
     stop_at: float | None = None
 
@@ -83,7 +84,7 @@ def perform(job: Job) -> str:
             run = train(job.recipe, cohort, split, job.folder, accelerator=job.device, progress=False, stop_at=job.stop_at)
             if not run.finished:
                 return STOPPED
-            evaluate_run(job.folder, job.data, job.results, job.data_name, job.device)
+            evaluate_run(job.folder, job.data, job.results, job.data_name, job.device, job.external)
     except Timeout:
         return BUSY
     return DONE

@@ -11,7 +11,6 @@ from scoat_lib.scan import Scan
 from scoat_lib.weights import Segmenter
 
 
-@torch.inference_mode()
 def probabilities(
     segmenter: Segmenter,
     scan: Scan,
@@ -24,29 +23,50 @@ def probabilities(
     """The lesion probability of every voxel (float32, 0..1) on the scan's own grid.
 
     The slices are windowed and resampled to the spacing the weights were trained on; the probabilities are brought back
-    bilinearly. branches: "output", as the network predicts; "mean", the average probability of X(0,1) … X(0,4); or one of
-    1 … 4. flip: average each slice with its mirror image, which doubles the time; smooth: σ in mm, see
-    `smooth_through`. None, for either, does as the weights' card says.
+    bilinearly. branches: see `slice_probabilities`. flip: average each slice with its mirror image, which doubles the time;
+    smooth: σ in mm, see `smooth_through`. None, for either, does as the weights' card says.
     ValueError for another value of branches, a network without them, or smooth below 0.
+    """
+    slices = segmenter.preprocessing.slices(scan)
+    _, rows, columns = scan.axial().shape
+    result = slice_probabilities(
+        segmenter, slices, batch, device, branches, segmenter.flip if flip is None else flip, (rows, columns)
+    )
+    return scan.with_axial(smooth_through(result, scan.axial_spacing[0], segmenter.smooth if smooth is None else smooth))
+
+
+@torch.inference_mode()
+def slice_probabilities(
+    segmenter: Segmenter,
+    slices: np.ndarray,
+    batch: int = 16,
+    device: str | torch.device = "cpu",
+    branches: str | int = "output",
+    flip: bool = False,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """The one way from slices to probabilities: (slices, H, W) windowed to 0..1 → float32 in 0..1.
+
+    size: rows and columns to bring the probabilities to, bilinearly; by default the slices' own.
+    branches: "output", as the network predicts; "mean", the average probability of X(0,1) … X(0,4); or one of 1 … 4.
+    flip: average each slice with its mirror image. ValueError for another value of branches, or a network without them.
     """
     model = segmenter.model.to(device).eval()
     if branches != "output" and branches != "mean" and branches not in (1, 2, 3, 4):
         raise ValueError(f"branches is {branches!r}; known: output, mean, 1, 2, 3, 4")
     if branches != "output" and not hasattr(model, "branches"):
         raise ValueError(f"{type(model).__name__} has one output only; branches must be 'output'")
-    slices = segmenter.preprocessing.slices(scan)
-    _, rows, columns = scan.axial().shape
-    result = np.empty((len(slices), rows, columns), np.float32)
+    result = np.empty((len(slices), *(size or slices.shape[1:])), np.float32)
     for start in range(0, len(slices), batch):
-        x = torch.from_numpy(slices[start : start + batch])[:, None].to(device)
-        x = segmenter.preprocessing.normalise(x).to(memory_format=torch.channels_last)
+        x = torch.from_numpy(np.array(slices[start : start + batch], np.float32))[:, None].to(device)
+        x = segmenter.preprocessing.normalise(x).contiguous(memory_format=torch.channels_last)
         p = _probability(model, x, branches)
-        if segmenter.flip if flip is None else flip:
+        if flip:
             p = (p + _probability(model, x.flip(-1), branches).flip(-1)) / 2
-        if p.shape[-2:] != (rows, columns):
-            p = F.interpolate(p, size=(rows, columns), mode="bilinear", align_corners=False)
+        if p.shape[-2:] != result.shape[1:]:
+            p = F.interpolate(p, size=result.shape[1:], mode="bilinear", align_corners=False)
         result[start : start + batch] = p[:, 0].cpu().numpy()
-    return scan.with_axial(smooth_through(result, scan.axial_spacing[0], segmenter.smooth if smooth is None else smooth))
+    return result
 
 
 def smooth_through(probability: np.ndarray, between: float, sigma: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scoat_lib import report
+from scoat_lib import report, rule
 from scoat_lib.metrics import METRICS
 from scoat_lib.report import Table
 
@@ -63,14 +63,14 @@ def curve(ax: Axes, rows: list[dict], key: str, label: str = "") -> None:
 def table_figure(table: Table, metric: str = "DSC") -> Figure:
     """A table as a picture: each row's mean with its 95 % interval, its patients as points, the paper's value beside.
 
-    For DSC the agreement between radiologists, 70 ± 10 per cent, is drawn as a band (Bartoli et al. 2022).
+    For DSC the agreement of two readers of this record is drawn as a band, from the lowest to the highest of four scans.
     """
     rows = table.rows
     figure, ax = plt.subplots(figsize=(7, 0.9 + 0.42 * len(rows)), layout="constrained")
     if metric == "DSC":
-        middle, sd = report.BETWEEN_RADIOLOGISTS
-        ax.axvspan(middle - sd, middle + sd, color="0.5", alpha=0.15, lw=0)
-        ax.axvline(middle, color="0.5", lw=1, ls=":", label="between radiologists")
+        middle, low, high = report.BETWEEN_READERS
+        ax.axvspan(low, high, color="0.5", alpha=0.15, lw=0)
+        ax.axvline(middle, color="0.5", lw=1, ls=":", label="two readers, four scans")
     for index, (label, row) in enumerate(rows.iterrows()):
         if f"paper {metric}" in rows and row[f"paper {metric}"] == row[f"paper {metric}"]:
             ax.plot(
@@ -87,8 +87,8 @@ def table_figure(table: Table, metric: str = "DSC") -> Figure:
         frame = table.patients[label]
         large = frame[frame.lesion_voxels >= report.LEAST]
         ax.plot(100 * large[metric], np.full(len(large), index), ".", color="C0", alpha=0.5)
-        low, high = report.interval(100 * large[metric])
-        ax.plot([low, high], [index, index], color="C0", lw=2)
+        found = rule.interval(100 * large[metric], large.fold)
+        ax.plot([found.low, found.high], [index, index], color="C0", lw=2)
         ax.plot(
             row[metric], index, "o", color="C0", label="ours: mean, 95 %, patients" if label == table.grid.reference else None
         )
@@ -97,6 +97,31 @@ def table_figure(table: Table, metric: str = "DSC") -> Figure:
     ax.set_xlabel(f"{metric}, %")
     ax.set_title(f"{table.grid.title}\n{table.scale}", fontsize=9)
     figure.legend(fontsize=8, loc="outside lower center", ncols=3)
+    return figure
+
+
+def paired_differences(table: Table, one: str, other: str, metric: str = "DSC") -> Figure:
+    """Every patient's difference between two rows of a table, largest first, with the mean and its interval by the rule.
+
+    Patients below the primary endpoint's number of voxels are hollow and not in the mean. ValueError if a row was not run.
+    """
+    first, second = table.patients[one], table.patients[other]
+    if not len(first) or not len(second):
+        raise ValueError(f"{one} or {other} was not run in {table.grid.name}")
+    every = report.paired(first, second, metric, least=0).sort_values("difference", ascending=False)
+    large = every.lesion_voxels >= report.LEAST
+    figure, ax = plt.subplots(figsize=(7, 1.4 + 0.28 * len(every)), layout="constrained")
+    for index, (name, row) in enumerate(every.iterrows()):
+        ax.plot([0, row.difference], [index, index], color="0.8", lw=1, zorder=1)
+        ax.plot(row.difference, index, "o", color="C0", mfc="C0" if large[name] else "none")
+    found = report.between(first, second, metric)
+    ax.plot(found.mean, len(every), "D", color="C3")
+    ax.plot([found.low, found.high], [len(every), len(every)], color="C3", lw=2)
+    ax.axvline(0, color="0.3", lw=1)
+    ax.set_yticks(range(len(every) + 1), [*every.index, f"mean of {found.patients}, 95 %"])
+    ax.invert_yaxis()
+    ax.set_xlabel(f"{metric}, {one} minus {other}, points")
+    ax.set_title(f"{table.grid.title}\n{table.scale}", fontsize=9)
     return figure
 
 
@@ -122,18 +147,22 @@ def box_plot(frame: pd.DataFrame, title: str = "") -> Figure:
 
 
 def bland_altman(frame: pd.DataFrame, title: str = "") -> Figure:
-    """LOV against the truth: difference over mean per patient, bias and 95 % limits of agreement (Bland & Altman 1986)."""
-    difference = (frame.predicted_ml - frame.true_ml).dropna()
-    mean = ((frame.predicted_ml + frame.true_ml) / 2).loc[difference.index]
+    """LOV against the truth in per cent of it, per patient, with bias and 95 % limits of agreement (Bland & Altman 1986).
+
+    Only patients with at least `report.LEAST` lesion voxels: a per cent of next to nothing means nothing.
+    """
+    frame = frame[frame.lesion_voxels >= report.LEAST]
+    difference = (100 * (frame.predicted_ml - frame.true_ml) / frame.true_ml).dropna()
+    mean = frame.true_ml.loc[difference.index]
     figure, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
     ax.plot(mean, difference, "o", color="C0")
     bias, spread = difference.mean(), 1.96 * difference.std()
     for value, style in ((bias, "-"), (bias - spread, "--"), (bias + spread, "--")):
         ax.axhline(value, color="C3", ls=style, lw=1)
-        ax.annotate(f"{value:+.0f}", (1, value), xycoords=("axes fraction", "data"), fontsize=8, va="bottom", ha="right")
+        ax.annotate(f"{value:+.0f} %", (1, value), xycoords=("axes fraction", "data"), fontsize=8, va="bottom", ha="right")
     for name in difference.abs().nlargest(2).index:
         ax.annotate(str(name), (mean[name], difference[name]), xytext=(6, 0), textcoords="offset points", fontsize=7)
-    ax.set_xlabel("mean of predicted and true volume, ml")
-    ax.set_ylabel("predicted − true, ml")
+    ax.set_xlabel("true volume, ml")
+    ax.set_ylabel("predicted − true, % of true")
     ax.set_title(title, fontsize=9)
     return figure

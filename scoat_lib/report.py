@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,32 +13,70 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from scoat_lib import metrics
+from scoat_lib import metrics, rule
+from scoat_lib.cohort import patient_of
 from scoat_lib.experiments import RESULTS_VERSION
 from scoat_lib.grids import Grid
 from scoat_lib.training import Recipe
 
 LEAST = 1000  # lesion voxels a patient needs for the primary endpoint (results/PROTOCOL.md)
-BETWEEN_RADIOLOGISTS = (70.0, 10.0)  # lesion DSC in per cent, mean and sd (Bartoli et al. 2022, 10.1016/j.redii.2022.100003)
-DRAWS = 10_000
+BETWEEN_READERS = (
+    76.9,
+    62.5,
+    86.2,
+)  # DSC of two readers in per cent: mean, lowest, highest of four scans (results/readers.json)
+_KEY = re.compile(r"[0-9a-f]{20}")
 BINS_ML = (0.0, 0.1, 1.0, 10.0, np.inf)  # lesion volumes
 
 
 def load(folder) -> list[dict]:
     """The results of a folder, by file name, made with this version's numerics. Empty if there is none.
 
-    Subfolders hold other things (development runs, peers) and are left out, but where attention/KEY.json measures a run's
-    maps, it is the result's "attention".
+    A result's file is named by its key, 20 hex digits; other files and subfolders hold other things and are left out, but where
+    attention/KEY.json measures a run's maps, it is the result's "attention". ValueError names a file that is no whole result.
     """
     found = []
     for path in sorted(Path(folder).glob("*.json")):
-        result = json.loads(path.read_text())
-        if path.name.startswith("phantom") or result.get("results_version", RESULTS_VERSION) != RESULTS_VERSION:
+        if not _KEY.fullmatch(path.stem):
+            continue
+        result = _read(path)
+        if not isinstance(result, dict) or not {"recipe", "data", "patients"} <= set(result):
+            raise ValueError(f"{path}: is no result of a run (it lacks recipe, data or patients); move it out of the folder")
+        if result.get("results_version", RESULTS_VERSION) != RESULTS_VERSION:
             continue
         result["recipe"] = Recipe().to_dict() | result["recipe"]  # a result of before a field was added has its default
         maps = path.parent / "attention" / path.name
-        found.append(result | ({"attention": json.loads(maps.read_text())} if maps.exists() else {}))
+        found.append(result | ({"attention": _read(maps)} if maps.exists() else {}))
     return found
+
+
+def _read(path: Path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: is not whole JSON ({error}); remove it, and `scoat experiment` makes it again") from error
+
+
+def readers(folder) -> dict | None:
+    """How two radiologists agree, from results/readers.json (`python -m studies.readers`); None where it was not measured."""
+    path = Path(folder) / "readers.json"
+    return _read(path) if path.exists() else None
+
+
+def against_readers(results: list[dict], agreement: dict) -> pd.DataFrame:
+    """A network's DSC with each reader beside the readers' with each other, per cent, by scan that its fold left out.
+
+    results: of one row; seeds are averaged. agreement: from `readers`. Columns "first", "second" (network with either reader),
+    "readers", and "lesion_voxels", the first reader's. Empty where no such scan was scored.
+    """
+    rows = []
+    for result in results:
+        for scan, counts in result.get("second reader", {}).items():
+            first = result["patients"][scan]
+            dsc = [100 * metrics.from_counts(c)["DSC"] for c in (first, counts)]
+            rows.append((scan, *dsc, 100 * agreement["scans"][scan]["DSC"], first["tp"] + first["fn"]))
+    frame = pd.DataFrame(rows, columns=["scan", "first", "second", "readers", "lesion_voxels"])
+    return frame.groupby("scan").mean()
 
 
 def alike(results: list[dict], base: Recipe | None = None, **fields) -> list[dict]:
@@ -54,89 +93,58 @@ def alike(results: list[dict], base: Recipe | None = None, **fields) -> list[dic
     return [r for r in results if all(r["recipe"][k] == v for k, v in wanted.items() if k not in free)]
 
 
-def patients(results: list[dict]) -> pd.DataFrame:
-    """One row per network, seed and reported patient: the six metrics (fractions), lesion voxels, fold, width."""
-    rows = []
-    for result in results:
-        recipe = result["recipe"]
-        for name, counts in result["patients"].items():
-            rows.append(
-                {k: recipe[k] for k in ("network", "loss", "schedule", "size", "width", "seed", "fold", "split")}
-                | {"data": result["data"]["name"], "patient": name, "lesion_voxels": counts["tp"] + counts["fn"]}
-                | metrics.from_counts(counts)
-                | {k: counts[k] for k in ("tp", "fp", "fn")}
-            )
-    return pd.DataFrame(rows)
-
-
 def summary(results: list[dict], by: str = "network", least: int = LEAST) -> pd.DataFrame:
-    """Per cent by `by`: mean per-patient DSC of patients with at least `least` lesion voxels (the primary endpoint), the mean
-    over all patients, the pooled DSC, how many patients and folds; then the other five metrics' primary means.
+    """Per cent by a recipe's field: mean DSC of the patients with at least `least` lesion voxels (the primary endpoint), the
+    mean over all patients, the pooled DSC, how many patients and folds; then the other five metrics' primary means.
+
+    Of a patient's scans the counts are added, over seeds the metrics are averaged, and each patient counts once.
     """
-    table = patients(results)
-    if table.empty:
-        return pd.DataFrame()
+    groups: dict[str, list[dict]] = {}
+    for result in results:
+        groups.setdefault(result["recipe"][by], []).append(result)
     rows = {}
-    for key, group in table.groupby(by, sort=True):
-        large = group[group.lesion_voxels >= least]
-        total = group[["tp", "fp", "fn"]].sum()
+    for key in sorted(groups):
+        frame = per_patient(groups[key])
+        large = frame[frame.lesion_voxels >= least]
         rows[key] = {
             f"DSC, ≥ {least} voxels": 100 * large.DSC.mean(),
             "patients": len(large),
-            "DSC, all": 100 * group.DSC.mean(),
-            "all patients": len(group),
-            "DSC, pooled": 200 * total.tp / (2 * total.tp + total.fp + total.fn),
-            "folds": ", ".join(map(str, sorted(group.fold.unique()))),
+            "DSC, all": 100 * frame.DSC.mean(),
+            "all patients": len(frame),
+            "DSC, pooled": 100 * _pooled(frame),
+            "folds": ", ".join(map(str, sorted({r["recipe"]["fold"] for r in groups[key]}))),
         } | {m: 100 * large[m].mean() for m in metrics.METRICS[1:]}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by)
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by) if rows else pd.DataFrame()
 
 
-def paired(
-    results: list[dict], one: str, other: str, least: int = LEAST, draws: int = DRAWS, seed: int = 0
-) -> dict[str, float]:
-    """DSC of network `one` minus `other` over the patients that both report: mean, 95 % interval by bootstrap over patients.
+def _pooled(frame: pd.DataFrame) -> float:
+    return float(2 * frame.tp.sum() / (2 * frame.tp + frame.fp + frame.fn).sum())
 
-    Returns {"difference", "low", "high", "patients"}, in points (per cent). ValueError if no patient is shared.
+
+def paired(first: pd.DataFrame, second: pd.DataFrame, metric: str = "DSC", least: int = LEAST) -> pd.DataFrame:
+    """Every patient's difference of two rows (from `per_patient`): index patient; "difference" in points, first minus second;
+    "fold"; "lesion_voxels"; over the patients of at least `least` lesion voxels that both have.
     """
-    table = patients(results)
-    if table.empty:
-        raise ValueError("there are no results to compare")
-    table = table[(table.lesion_voxels >= least) & table.network.isin([one, other])]
-    wide = table.pivot_table(index=["patient", "seed"], columns="network", values="DSC").dropna()
-    if one not in wide or other not in wide or wide.empty:
-        raise ValueError(f"no patient is reported by both {one} and {other}")
-    difference = 100 * (wide[one] - wide[other]).groupby("patient").mean().to_numpy()
-    low, high = interval(difference, draws, seed)
-    return {"difference": float(difference.mean()), "low": low, "high": high, "patients": len(difference)}
+    large = first[first.lesion_voxels >= least]
+    shared = large.index.intersection(second.index, sort=False)
+    points = 100 * (large.loc[shared, metric] - second.loc[shared, metric])
+    return pd.DataFrame(
+        {"difference": points, "fold": large.loc[shared, "fold"], "lesion_voxels": large.loc[shared, "lesion_voxels"]}
+    )
 
 
-def interval(values, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean by bootstrap over patients; (nan, nan) for fewer than two values."""
-    values = np.asarray(values, float)
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    means = np.random.default_rng(seed).choice(values, (draws, len(values))).mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's correction of several p-values (Holm 1979); nan stays nan and counts for nothing."""
-    values = np.asarray(p, float)
-    order = [i for i in np.argsort(values) if not np.isnan(values[i])]
-    adjusted, running = values.copy(), 0.0
-    for rank, index in enumerate(order):
-        running = max(running, (len(order) - rank) * values[index])
-        adjusted[index] = min(1.0, running)
-    return [float(v) for v in adjusted]
+def between(first: pd.DataFrame, second: pd.DataFrame, metric: str = "DSC", least: int = LEAST) -> rule.Interval:
+    """The rule's interval of `paired`'s differences, in points: the one estimator of a difference between two rows."""
+    found = paired(first, second, metric, least)
+    return rule.interval(found.difference, found.fold)
 
 
 @dataclass(frozen=True)
 class Table:
     """One grid at one scale, ours beside the paper's.
 
-    base: the recipe fields that all rows share. data: the data's name. rows: see `table`. patients: by row, one line a
-    patient, seeds averaged, only patients that every row that was run has.
+    base: the recipe fields that all rows share. data: the data's name. rows: see `tables`. patients: by row, one line a
+    patient, seeds averaged, of the patients that the row shares with the reference row.
     """
 
     grid: Grid
@@ -149,21 +157,22 @@ class Table:
     def scale(self) -> str:
         """The base in words, for a caption."""
         b = self.base
-        patients = next((len(p) for p in self.patients.values() if len(p)), 0)
         words = {"width": "width {}", "epochs": "{} epochs", "schedule": "{} schedule", "batch": "batch {}"}
         what = [text.format(b[name]) for name, text in words.items() if name in b]
         size = f"{b['size']} × {b['size']}" if "size" in b else "several sizes"
-        return f"{self.data}, {size}, {', '.join(what)}, {patients} patients that every row has"
+        return f"{self.data}, {size}, {', '.join(what)}"
 
 
 def tables(results: list[dict], grid: Grid, least: int = LEAST) -> list[Table]:
     """A grid's tables, one for each scale and data that has at least one of its rows, the fullest first.
 
-    A table's rows (per cent, points, mm, cm³): "patients", those with at least `least` lesion voxels, by which the six
-    metrics are averaged (the primary endpoint first); "low" and "high", DSC's 95 % interval by bootstrap over patients;
-    "difference", "p", "pairs", DSC against the reference row over all patients of the two, Holm's p of a Wilcoxon test;
-    "all patients", "DSC, all", "DSC, pooled"; "HD95, mm", "surface Dice"; "LOV bias", "LOV low", "LOV high"
-    (Bland–Altman); "folds", "seeds"; and "paper DSC" … . A row that was not run has 0 patients.
+    A row is averaged over the patients that it shares with the reference row, so that a difference is the difference of two
+    means over the same patients. Its columns (per cent, points, mm): "patients", those with at least `least` lesion voxels, by
+    which the six metrics are averaged (the primary endpoint first); "low" and "high", DSC's 95 % interval; "difference", "diff
+    low", "diff high", DSC against the reference row, and "p", Holm's over the table, all by `rule.interval`; "all patients",
+    "DSC, all", "DSC, pooled"; "HD95, mm", "surface Dice"; "LOV bias", "LOV low", "LOV high" (Bland–Altman, per cent of the true
+    volume) and "LOV ±", half the 95 % interval of either limit; "folds", "seeds"; and "paper DSC" … . A row that was not
+    run has 0 patients; with fewer than `rule.FEWEST` patients there is no interval and no p.
     """
     found = [_table(group, grid, base, data, least) for base, data, group in scales(results, grid)]
     return sorted(found, key=lambda t: (-(t.rows.patients > 0).sum(), -t.rows["all patients"].max()))
@@ -205,80 +214,116 @@ def row_of(result: dict, grid: Grid) -> str | None:
 def _table(group: list[dict], grid: Grid, base: dict, data: str, least: int) -> Table:
     by_row = {label: [r for r in group if r["row"] == label] for label in grid.rows}
     whole = {label: per_patient(rows) for label, rows in by_row.items()}
-    common = set.intersection(*(set(frame.index) for frame in whole.values() if len(frame)))
-    each = {label: frame[frame.index.isin(common)] if len(frame) else frame for label, frame in whole.items()}
+    reference = whole[grid.reference]
+    each = {label: frame[frame.index.isin(reference.index)] if len(reference) else frame for label, frame in whole.items()}
     lines = {}
     for label, frame in each.items():
         line: dict = {"patients": 0, "all patients": 0}
         if len(frame):
             large = frame[frame.lesion_voxels >= least]
-            low, high = interval(100 * large.DSC)
-            volumes = (frame.predicted_ml - frame.true_ml).dropna()
+            found = rule.interval(100 * large.DSC, large.fold)
             line = {
                 "patients": len(large),
                 **{m: 100 * large[m].mean() for m in metrics.METRICS},
-                "low": low,
-                "high": high,
+                "low": found.low,
+                "high": found.high,
                 "all patients": len(frame),
                 "DSC, all": 100 * frame.DSC.mean(),
-                "DSC, pooled": 200 * frame.tp.sum() / (2 * frame.tp + frame.fp + frame.fn).sum(),
+                "DSC, pooled": 100 * _pooled(frame),
                 "HD95, mm": large.hd95_mm.mean(),
                 "surface Dice": 100 * large.surface_dice.mean(),
-                "LOV bias": volumes.mean(),
-                "LOV low": volumes.mean() - 1.96 * volumes.std(),
-                "LOV high": volumes.mean() + 1.96 * volumes.std(),
-                "folds": ", ".join(
-                    map(str, sorted({r["recipe"]["fold"] for r in by_row[label] if common & set(r["patients"])}))
-                ),
+                **_limits(large),
+                "folds": ", ".join(map(str, sorted({int(f) for f in frame.fold}))),
                 "seeds": len({r["recipe"]["seed"] for r in by_row[label]}),
             }
-        reference = whole[grid.reference]
-        if label != grid.reference and len(frame) and len(reference):
-            large = whole[label][whole[label].lesion_voxels >= least]
-            points = (100 * (large.DSC - reference.DSC.reindex(large.index))).dropna()
-            line["difference"], line["pairs"] = points.mean(), len(points)
-            line["p"] = stats.wilcoxon(points).pvalue if len(points) > 1 and points.any() else float("nan")
+            if label != grid.reference and len(reference):
+                found = between(frame, reference, "DSC", least)
+                line |= {"difference": found.mean, "diff low": found.low, "diff high": found.high, "p": found.p}
         line |= {f"paper {m}": value for m, value in grid.paper.get(label, {}).items()}
         lines[label] = line
     rows = pd.DataFrame.from_dict(lines, orient="index")
-    for column in ("p", "difference", "low", "high", *metrics.METRICS, "DSC, all", "DSC, pooled", "HD95, mm"):
+    wanted = (
+        "p",
+        "difference",
+        "diff low",
+        "diff high",
+        "low",
+        "high",
+        *metrics.METRICS,
+        "DSC, all",
+        "DSC, pooled",
+        "HD95, mm",
+    )
+    for column in wanted:
         if column not in rows:
             rows[column] = float("nan")
-    rows["p"] = holm(rows["p"])
+    rows["p"] = rule.holm(rows["p"])
     return Table(grid, base, data, rows, each)
 
 
-def per_patient(results: list[dict]) -> pd.DataFrame:
-    """By patient, averaged over the seeds: the six metrics (fractions), counts, hd95_mm, surface_dice, volumes in ml.
+def _limits(frame: pd.DataFrame) -> dict[str, float]:
+    """Bland–Altman bias and limits of the volume in per cent of the true one; nan with fewer than `rule.FEWEST` patients.
 
-    Results written before the measures were kept have nan for these. A scan dealt out by slices (NAME#0 … NAME#4) is one
-    patient: its hands' counts are added up, and its distances are nan, as they mean nothing within a share of the slices.
+    The limits are mean ± 1.96 s; "LOV ±" is half their own 95 % interval, t · s · √(1/n + 1.96² / (2 (n − 1))).
+    """
+    error = (100 * (frame.predicted_ml - frame.true_ml) / frame.true_ml).replace([np.inf, -np.inf], np.nan).dropna()
+    n, mean = len(error), float(error.mean()) if len(error) else float("nan")
+    if n < rule.FEWEST:
+        return {"LOV bias": mean} | dict.fromkeys(("LOV low", "LOV high", "LOV ±"), float("nan"))
+    s = float(error.std())
+    half = float(stats.t.ppf(0.975, n - 1)) * s * (1 / n + 1.96**2 / (2 * (n - 1))) ** 0.5
+    return {"LOV bias": mean, "LOV low": mean - 1.96 * s, "LOV high": mean + 1.96 * s, "LOV ±": half}
+
+
+def per_patient(results: list[dict]) -> pd.DataFrame:
+    """By patient, averaged over the seeds: the six metrics (fractions), counts, hd95_mm, surface_dice, volumes in ml, fold.
+
+    Of a patient's scans the counts and volumes are added before any ratio, regions too; distances are averaged over the scans,
+    and a scan for which nothing was predicted, or that holds no lesion, takes its own diagonal as HD95. A scan dealt out by
+    slices (NAME#0 … NAME#4) is one scan; its distances are nan, as they mean nothing within a share of the slices.
     """
     whole: dict[tuple, dict] = {}
     for result in results:
         for name, counts in result["patients"].items():
-            patient, dealt, _ = name.partition("#")
+            scan, dealt, _ = name.partition("#")
             more = result.get("measures", {}).get(name, {})
-            row = whole.setdefault((patient, result["recipe"]["seed"], "" if dealt else id(result)), {"counts": {}})
+            run = result["recipe"]["seed"], "" if dealt else id(result)
+            row = whole.setdefault(
+                (more.get("patient") or patient_of(scan), *run),
+                {"counts": {}, "true_ml": 0.0, "predicted_ml": 0.0, "hd95": [], "dice": [], "fold": result["recipe"]["fold"]},
+            )
             row["counts"] = {k: row["counts"].get(k, 0) + v for k, v in counts.items()}
-            row["voxel"] = more.get("voxel_mm3", float("nan")) / 1000
-            row["hd95_mm"] = float("nan") if dealt else _number(more.get("hd95_mm"))
-            row["surface_dice"] = float("nan") if dealt else more.get("surface_dice", float("nan"))
+            voxel = more.get("voxel_mm3", float("nan")) / 1000
+            row["true_ml"] += (counts["tp"] + counts["fn"]) * voxel
+            row["predicted_ml"] += (counts["tp"] + counts["fp"]) * voxel
+            empty = counts["tp"] + counts["fp"] + counts["fn"] == 0
+            hd95 = more.get("hd95_mm")
+            hd95 = (0.0 if empty else more.get("diagonal_mm", float("nan"))) if hd95 is None else hd95
+            row["hd95"].append(float("nan") if dealt else hd95)
+            row["dice"].append(float("nan") if dealt else more.get("surface_dice", float("nan")))
     rows = []
     for (patient, *_), row in whole.items():
-        c, voxel = row["counts"], row["voxel"]
+        c = row["counts"]
         rows.append(
-            {"patient": patient, "lesion_voxels": c["tp"] + c["fn"], **metrics.from_counts(c)}
+            {"patient": patient, "fold": row["fold"], "lesion_voxels": c["tp"] + c["fn"], **metrics.from_counts(c)}
             | {k: c[k] for k in ("tp", "fp", "fn")}
-            | {k: row[k] for k in ("hd95_mm", "surface_dice")}
-            | {"true_ml": (c["tp"] + c["fn"]) * voxel, "predicted_ml": (c["tp"] + c["fp"]) * voxel}
+            | {"hd95_mm": float(np.mean(row["hd95"])), "surface_dice": float(np.mean(row["dice"]))}
+            | {k: row[k] for k in ("true_ml", "predicted_ml")}
         )
-    columns = ["lesion_voxels", *metrics.METRICS, "tp", "fp", "fn", "hd95_mm", "surface_dice", "true_ml", "predicted_ml"]
-    return pd.DataFrame(rows, columns=["patient", *columns]).groupby("patient").mean()
-
-
-def _number(value) -> float:
-    return float("nan") if value is None else float(value)
+    columns = [
+        "fold",
+        "lesion_voxels",
+        *metrics.METRICS,
+        "tp",
+        "fp",
+        "fn",
+        "hd95_mm",
+        "surface_dice",
+        "true_ml",
+        "predicted_ml",
+    ]
+    frame = pd.DataFrame(rows, columns=["patient", *columns]).groupby("patient").mean()
+    return frame.astype({"fold": int}) if len(frame) else frame
 
 
 def lesion_recall(results: list[dict], bins: Sequence[float] = BINS_ML) -> pd.DataFrame:
@@ -340,25 +385,61 @@ def as_text(table: Table) -> str:
             continue
         lines[label] = {
             "DSC": _cell(row.DSC),
-            "95 %": f"{_cell(row.low)}–{_cell(row.high)}" if row.low == row.low else "–",
+            "95 %": f"{_cell(row.low)} … {_cell(row.high)}" if row.low == row.low else "–",
             "paper": paper,
             **{m: _cell(row[m]) for m in metrics.METRICS[1:]},
             "Δ": f"{row.difference:+.1f}" if row.difference == row.difference else "",
-            "p": f"{row.p:.2f} ({int(row.pairs)})" if row.p == row.p else "",
+            "Δ 95 %": f"{row['diff low']:+.1f} … {row['diff high']:+.1f}" if row["diff low"] == row["diff low"] else "",
+            "p": p_in_words(row.p),
             "n": str(int(row.patients)),
             "all": _cell(row["DSC, all"]),
             "pooled": _cell(row["DSC, pooled"]),
             "HD95 mm": _cell(row["HD95, mm"]),
             "sDice": _cell(row["surface Dice"]),
-            "LOV ml": f"{row['LOV bias']:+.0f} ({row['LOV low']:+.0f}…{row['LOV high']:+.0f})"
+            "LOV %": f"{row['LOV bias']:+.0f} ({row['LOV low']:+.0f} … {row['LOV high']:+.0f}, each ± {row['LOV ±']:.0f})"
             if row["LOV low"] == row["LOV low"]
             else "–",
             "folds": row.folds,
             "seeds": str(int(row.seeds)),
         }
     body = pd.DataFrame.from_dict(lines, orient="index").fillna("").to_string()
-    least = f'n: patients of ≥ {LEAST} lesion voxels; all metrics but "all" and "pooled" are means over them'
-    return f"{table.grid.title}\n{table.scale}\n{body}\n{least}; Δ, p (pairs): DSC against {table.grid.reference}"
+    least = f'n: patients of ≥ {LEAST} lesion voxels; all but "all" and "pooled" are means over them, LOV included'
+    rest = f"Δ: DSC against {table.grid.reference} over the same patients, p by Holm; no interval below {rule.FEWEST} patients"
+    return f"{table.grid.title}\n{table.scale}\n{body}\n{least}\n{rest}"
+
+
+def p_in_words(p: float) -> str:
+    """A p-value for a table: two digits, "< 0.001" below, nothing for nan."""
+    return "" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def pair_as_text(table: Table, one: str, other: str, metric: str = "DSC") -> str:
+    """Every patient's difference between two rows of a table, largest first, and what the rule makes of them.
+
+    ValueError for a row that the table does not have.
+    """
+    for label in (one, other):
+        if label not in table.grid.rows:
+            raise ValueError(f"grid {table.grid.name} has no row {label}; known: {', '.join(table.grid.rows)}")
+    first, second = table.patients[one], table.patients[other]
+    if not len(first) or not len(second):
+        return f"{one} minus {other}: {NOT_RUN}"
+    every = paired(first, second, metric, least=0).sort_values("difference", ascending=False)
+    lines = {
+        name: {one: _cell(100 * first[metric][name]), other: _cell(100 * second[metric][name])}
+        | {"Δ": f"{row.difference:+.1f}", "fold": str(int(row.fold)), "voxels": str(int(row.lesion_voxels))}
+        | {"": "" if row.lesion_voxels >= LEAST else f"below {LEAST} voxels, not in the mean"}
+        for name, row in every.iterrows()
+    }
+    found = between(first, second, metric)
+    said = f"mean Δ {found.mean:+.1f} over {found.patients} patients in {found.folds} folds"
+    if found.low == found.low:
+        large = paired(first, second, metric)
+        seen = rule.smallest_visible(large.difference, large.fold)
+        said += (
+            f", 95 % {found.low:+.1f} … {found.high:+.1f}, p {p_in_words(found.p)}; smallest difference to be seen {seen:.1f}"
+        )
+    return f"{metric}, {one} minus {other}\n{pd.DataFrame.from_dict(lines, orient='index').to_string()}\n{said}"
 
 
 def _cell(value: float) -> str:

@@ -27,6 +27,7 @@ from scipy.signal import find_peaks
 SPACING_RANGE = (0.05, 20.0)  # mm; micro-CT lies below, no chest CT has slices further apart
 MAX_TILT = 35.0  # degrees between a voxel axis and its anatomical axis; a gantry tilts by up to 30
 LUNG_WINDOW = (-1250.0, 250.0)  # HU: centre −500, width 1500
+FLOOR = -1024.0  # HU: nothing is less dense than air; scanners and exports pad a round field of view with less
 CANONICAL = axcodes2ornt(("L", "P", "S"))
 AIR_HU, MUSCLE_HU = -1000.0, 45.0  # what `calibrated` brings a scan's own air and muscle to
 FAT_TO_MUSCLE = (90.0, 170.0)  # HU from the one's peak to the other's, wherever the scale begins

@@ -95,6 +95,8 @@ class SliceDataset(Dataset):
     """Slices of some patients as (image, mask), both (1, H, W) float32, padded to one size and normalised.
 
     lesion_free: share of the slices without lesion that take part, drawn anew each epoch (1 takes all, 0 none).
+    thin_below: of scans whose slices lie closer than this many mm, every second slice takes part, the even ones in even epochs
+        and the odd ones in odd epochs (0 takes all): neighbours of 1 mm are nearly the same picture twice.
     augmentation: None, or drawn from (seed, epoch, position): the same again
         whatever the workers and however often resumed.
     `set_epoch` draws the epoch's slices; the order is the DataLoader's or `order()`'s business.
@@ -108,15 +110,17 @@ class SliceDataset(Dataset):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         size: tuple[int, int] | None = None,
+        thin_below: float = 0.0,
     ):
         unknown = [name for name in names if name not in cohort.images]
         if unknown:
             raise DataError(f"the cohort has no case {', '.join(unknown)}; known: {', '.join(cohort.names)}")
         self.cohort, self.names, self.lesion_free = cohort, list(names), lesion_free
-        self.augmentation, self.seed, self.size = augmentation, seed, size or cohort.size
-        self.set_epoch(0)
-        if not self.index:
-            raise DataError("no slice is left to train on: the chosen patients have no lesion and lesion_free is 0")
+        self.augmentation, self.seed, self.size, self.thin_below = augmentation, seed, size or cohort.size, thin_below
+        for epoch in (1, 0):
+            self.set_epoch(epoch)
+            if not self.index:
+                raise DataError("no slice is left to train on: the chosen patients have no lesion and lesion_free is 0")
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the slices of an epoch."""
@@ -126,6 +130,8 @@ class SliceDataset(Dataset):
         for name in self.names:
             with_lesion = self.cohort.lesion_slices[name]
             without = np.setdiff1d(np.arange(len(self.cohort.images[name])), with_lesion)
+            if self.cohort.spacing(name)[0] < self.thin_below and len(with_lesion) + len(without) > 1:
+                with_lesion, without = (part[part % 2 == epoch % 2] for part in (with_lesion, without))
             taken = rng.permutation(without)[: round(self.lesion_free * len(without))]
             self.index += [(name, int(z)) for z in np.sort(np.concatenate([with_lesion, taken]))]
 
@@ -144,7 +150,8 @@ class SliceDataset(Dataset):
 
     def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
         name, z = self.index[position]
-        image, _ = pad_slices(np.asarray(self.cohort.images[name][z], np.float32), self.size)
+        padding = self.cohort.preprocessing.padding
+        image, _ = pad_slices(np.asarray(self.cohort.images[name][z], np.float32), self.size, padding)
         mask, _ = pad_slices(np.asarray(self.cohort.masks[name][z], np.float32), self.size, 0.0)
         image, mask = torch.from_numpy(image)[None], torch.from_numpy(mask)[None]
         change = self.change(position)

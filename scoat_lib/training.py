@@ -54,7 +54,8 @@ class Recipe:
         scan's own air and muscle to their HU first.
     split: "patient", "slice" (leaks, for demonstration), or "source" (fold f learns from one scanner's cases only).
         folds, fold, fold_seed, validation: see `cohort`; fold −1
-        trains on all patients and reports none. lesion_free: share of lesion-free slices in training.
+        trains on all patients and reports none. lesion_free: share of lesion-free slices in training. thin_below: of scans
+        with slices closer than this many mm, every second slice, alternating by epoch; 0 for all.
     augment: strength of small affine changes and intensity jitter (`Augmentation.scaled`); 0 for none, not even
         flips. precision: Fabric's ("bf16-mixed", "32-true", …).
     """
@@ -81,8 +82,9 @@ class Recipe:
     fold_seed: int = 0
     validation: int = 0
     lesion_free: float = 0.15
-    augment: float = 1.0
-    precision: str = "bf16-mixed"
+    thin_below: float = 2.0
+    augment: float = 2.0
+    precision: str = "32-true"
     seed: int = 0
 
     def __post_init__(self):
@@ -100,9 +102,11 @@ class Recipe:
         need(self.rate > 0 and self.clip >= 0, "rate must be above 0 and clip not below")
         need(0 <= self.lesion_free <= 1, f"lesion_free is {self.lesion_free}; it is a share from 0 to 1")
         need(self.size == 0 or self.size >= 32, f"size is {self.size}; it must be 0 (the scan's grid) or at least 32")
+        need(self.thin_below >= 0, f"thin_below is {self.thin_below} mm; it must be from 0")
         need(self.augment >= 0, f"augment is {self.augment}; it must be from 0")
         need(self.fold >= -1, f"fold is {self.fold}; it must be from 0, or -1 for all patients")
         object.__setattr__(self, "augment", float(self.augment))
+        object.__setattr__(self, "thin_below", float(self.thin_below))
         object.__setattr__(self, "window", tuple(float(v) for v in self.window))
 
     @property
@@ -249,9 +253,8 @@ def train(
     model, optimiser = fabric.setup(model, make_optimiser(recipe, model))
     curve = _resume(folder, model, optimiser, fabric)
     resumed = len(curve)
-    dataset = SliceDataset(
-        cohort, split.train, recipe.lesion_free, Augmentation().scaled(recipe.augment) if recipe.augment else None, recipe.seed
-    )
+    augmentation = Augmentation().scaled(recipe.augment) if recipe.augment else None
+    dataset = SliceDataset(cohort, split.train, recipe.lesion_free, augmentation, recipe.seed, thin_below=recipe.thin_below)
     while not finished(recipe, curve):
         late = stop_at is not None and time.time() > stop_at
         if late or (at_most is not None and len(curve) - resumed >= at_most):

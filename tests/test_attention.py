@@ -141,7 +141,27 @@ def test_h_s_is_one_channel_in_0_to_1():
     assert (h_r(6, 2)(torch.randn(4, 6, 5, 5)) >= 0).all()
 
 
-@pytest.mark.parametrize(("kind", "channels"), [("bilinear-1x1", 4), ("bilinear-1x1-bare", 4), ("bilinear", 8)])
+def test_f_u_normalises_after_the_interpolation_unless_asked_otherwise():
+    """In training the two orders differ, by the batch's statistics; in evaluation they are one map."""
+    torch.manual_seed(0)
+    x = torch.randn(4, 8, 9, 9)
+    late = Up(8, 4)
+    early = Up(8, 4, "bilinear-1x1-early")
+    early.load_state_dict(late.state_dict())
+    out, other = late.train()(x, (18, 18)), early.train()(x, (18, 18))
+    assert out.std(dim=(0, 2, 3), correction=0).detach().numpy() == pytest.approx(1.0, abs=1e-3)
+    assert (other.std(dim=(0, 2, 3)) < 0.85).all()
+    by_hand = torch.nn.functional.interpolate(x, size=(18, 18), mode="bilinear")
+    by_hand = torch.nn.functional.conv2d(by_hand, late.reduce[0].weight)
+    by_hand = (by_hand - by_hand.mean((0, 2, 3), keepdim=True)) / by_hand.var((0, 2, 3), correction=0, keepdim=True).sqrt()
+    torch.testing.assert_close(out, by_hand, atol=1e-3, rtol=1e-3)
+    early.load_state_dict(late.state_dict())
+    torch.testing.assert_close(late.eval()(x, (18, 18)), early.eval()(x, (18, 18)), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels"), [("bilinear-1x1", 4), ("bilinear-1x1-early", 4), ("bilinear-1x1-bare", 4), ("bilinear", 8)]
+)
 def test_up_keeps_or_reduces_channels(kind, channels):
     up = Up(8, 4, kind)
     out = up(torch.randn(2, 8, 3, 3), (7, 6))

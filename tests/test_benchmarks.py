@@ -5,12 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from scoat_lib import experiments, metrics
-from scoat_lib.training import Recipe
-from scoat_lib.weights import load
-
 ROOT = Path(__file__).parents[1]
 
 
@@ -25,73 +19,3 @@ def test_the_benchmarks_run(tmp_path):
     assert all(r["images/s"] > 0 for r in result["networks"])
     assert result["equation 10"][0]["points"] > 10_000
     assert set(result["data path"]) == {"slices/s", "network slices/s", "data ÷ network"}
-
-
-def test_what_is_measured_on_a_finished_run(data_folder, tmp_path):
-    """The six scripts behind chapters 2, 8, 14, 18 and the register, on phantoms: their files hold what the pages read."""
-
-    def script(name, *words):
-        words = [sys.executable, ROOT / "benchmarks" / f"{name}.py", *words, "--data", data_folder]
-        done = subprocess.run([*map(str, words), "--results", str(tmp_path / "r")], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-
-    script("attention_course", "--epochs", "1", "--runs", tmp_path / "w")
-    (result,) = (tmp_path / "r").glob("*.json")
-    course = json.loads((tmp_path / "r" / "attention" / result.name).read_text())
-    assert course["nodes"]
-    assert all(len(v) == 3 and all(0 < a <= 1 for a in v) for v in course["nodes"].values())
-    assert all(len(v) == 1 for v in course["epochs"].values())
-    run = tmp_path / "w" / result.stem
-    script("attention_ablation", run)
-    ablated = json.loads((tmp_path / "r" / "attention" / f"ablation-{result.name}").read_text())
-    assert len(ablated["pooled_dsc"]) == 10
-    assert set(ablated["patients"]["as trained"]) == set(json.loads(result.read_text())["patients"])
-    script("operating_point", run)
-    chosen = json.loads((tmp_path / "r" / "shipped" / "operating-point-w8.json").read_text())
-    plain = next(r for r in chosen["rows"] if (r["flip"], r["smooth"], r["threshold"]) == (False, 0, 0.5))
-    assert chosen["best"]["primary"] is None  # no phantom of this fold has so many lesion voxels
-    assert chosen["best"]["pooled"] >= plain["pooled"]
-    assert len(chosen["rows"]) == 2 * 4 * 9
-    assert chosen["left out"] == {}
-
-    counts = json.loads(result.read_text())["patients"]
-    dsc = {n: 200 * c["tp"] / max(1, 2 * c["tp"] + c["fp"] + c["fn"]) for n, c in counts.items()}
-    script("evaluation_readings", run)
-    read = json.loads((tmp_path / "r" / "readings" / "evaluation-w8.json").read_text())
-    tp, fp, fn = (sum(c[k] for c in counts.values()) for k in ("tp", "fp", "fn"))
-    assert read["average"]["all voxels pooled"] == pytest.approx(200 * tp / (2 * tp + fp + fn), abs=0.01)
-    assert read["output"]["logits of X(0,4)"]["pooled"] == read["average"]["all voxels pooled"]
-    assert read["average"]["all patients"] == pytest.approx(sum(dsc.values()) / len(dsc), abs=0.01)
-    assert read["average"]["all slices, empty ones 1"] >= read["average"]["all slices, empty ones left out"]
-    assert read["patients"]["primary"] == []
-    assert read["VA"]["factor 2"] is None
-    assert len(read["regions"]) == 12
-
-    script("hu_scale")
-    scales = json.loads((tmp_path / "r" / "readings" / "hu-scale.json").read_text())
-    assert scales["data"]["fingerprint"] == json.loads(result.read_text())["data"]["fingerprint"]
-    for row in scales["patients"].values():  # phantoms are in HU
-        assert row["air"] == pytest.approx(-1000, abs=15)
-        assert row["muscle"] == pytest.approx(50, abs=15)
-        assert row["lesion calibrated"] == pytest.approx(row["lesion"], abs=20)
-
-    script("uncertainty", run)
-    doubt = json.loads((tmp_path / "r" / "uncertainty" / "w8.json").read_text())
-    voxels = sum(sum(c[k] for k in ("tp", "fp", "fn", "tn")) for c in counts.values())
-    one = doubt["answers"]["one network"]
-    assert set(doubt["answers"]) == {"one network", "with the mirror image"}, "no ensemble of one"
-    recipe = Recipe.from_dict(json.loads((run / "recipe.json").read_text())["recipe"])
-    cohort, split = experiments.prepare(recipe, data_folder)
-    again = experiments.evaluate(load(run / "weights.safetensors"), cohort, split.test, flip=True)
-    both = {n: 100 * metrics.from_counts(c)["DSC"] for n, c in again.items()}
-    assert doubt["answers"]["with the mirror image"]["patients"] == pytest.approx(both, abs=0.05)
-    for smooth in (0.0, 3.0):
-        row = next(r for r in chosen["rows"] if (r["flip"], r["smooth"], r["threshold"]) == (True, smooth, 0.5))
-        again = experiments.evaluate(load(run / "weights.safetensors"), cohort, split.test, flip=True, smooth=smooth)
-        found = {n: 100 * metrics.from_counts(c)["DSC"] for n, c in again.items()}
-        assert row["patients"] == pytest.approx(found, abs=0.05)
-    assert one["patients"] == pytest.approx(dsc, abs=0.02)
-    assert sum(b["voxels"] for b in one["bins"]) == sum(b["voxels"] for b in doubt["doubt"]) == voxels
-    lesion = sum(b["voxels"] * b["was"] for b in one["bins"])
-    assert lesion == pytest.approx(tp + fn, rel=0.02, abs=40)
-    assert 0 <= one["ece"] <= one["ece without the easy background"] <= 1

@@ -21,6 +21,7 @@ from scoat_lib.cohort import (
     find_cases,
     make_folds,
     pad_slices,
+    patient_of,
     read_folds,
     resample_slices,
     split_of,
@@ -110,6 +111,99 @@ def test_folds_hold_every_patient_once_and_are_stratified():
         assert sum(fake.burden[n] >= 125 for n in fold) == 2  # half of the patients are heavy: one per source
     assert make_folds(fake, 5, seed=1) == folds
     assert make_folds(fake, 5, seed=2) != folds
+
+
+RECORD = [
+    *(f"coronacases_{i:03d}" for i in range(1, 11)),
+    *("radiopaedia_10_85902_1", "radiopaedia_10_85902_3", "radiopaedia_14_85914_0", "radiopaedia_27_86410_0"),
+    *("radiopaedia_29_86490_1", "radiopaedia_29_86491_1", "radiopaedia_36_86526_0", "radiopaedia_40_86625_0"),
+    *("radiopaedia_4_85506_1", "radiopaedia_7_85703_0"),
+]
+
+
+def test_a_name_tells_the_patient():
+    assert patient_of("radiopaedia_29_86490_1") == patient_of("radiopaedia_29_86491_1") == "radiopaedia_29"
+    assert patient_of("radiopaedia_29_86490_1#3") == "radiopaedia_29"
+    assert patient_of("coronacases_001") == "coronacases_001"
+    assert patient_of("follow_a_01-30") == patient_of("follow_a_2020-02-14") == "follow_a"
+    assert patient_of("hospital_12_3") == "hospital_12_3"  # not the record's: nothing is guessed
+    assert Case("x", None, None, patient="y").patient == "y"
+
+
+def test_a_patients_two_scans_fall_into_one_fold():
+    fake = SimpleNamespace(cases={n: Case(n, None, None) for n in RECORD}, names=RECORD, burden=dict.fromkeys(RECORD, 5))
+    for seed in range(50):
+        folds = make_folds(fake, 5, seed)
+        assert sorted(n for fold in folds for n in fold) == sorted(RECORD)
+        for twins in (
+            {"radiopaedia_10_85902_1", "radiopaedia_10_85902_3"},
+            {"radiopaedia_29_86490_1", "radiopaedia_29_86491_1"},
+        ):
+            assert any(twins <= set(fold) for fold in folds)
+    with pytest.raises(ValueError, match="5 folds of 1 patients"):
+        make_folds(SimpleNamespace(cases={n: Case(n, None, None, "one") for n in RECORD}, burden=fake.burden), 5)
+
+
+def test_two_scans_of_a_patient_on_both_sides_are_a_leak(cohort):
+    first, second = cohort.names[:2]
+    split = Split((first,), (), (second,))
+    check_leakage(split, cohort)
+    twins = Cohort([cohort.cases[first], Case(second, cohort.cases[second].scan, cohort.cases[second].mask, first)])
+    with pytest.raises(LeakageError, match="of the same patient as"):
+        check_leakage(split, twins)
+    with pytest.raises(LeakageError, match="of the same patient as radiopaedia_29_86490_1"):
+        check_leakage(Split(("radiopaedia_29_86490_1",), (), ("radiopaedia_29_86491_1",)))
+
+
+def test_a_copy_packed_anew_with_another_mask_is_a_leak(cohort, tmp_path):
+    case = cohort.cases[cohort.names[0]]
+    scan, mask = load_pair(case.scan, case.mask)
+    scan.save(tmp_path / "copy.nii")
+    Scan(np.zeros_like(mask.voxels), mask.affine).save(tmp_path / "mask.nii")
+    both = Cohort([case, Case("copy", tmp_path / "copy.nii", tmp_path / "mask.nii")], cohort.preprocessing)
+    with pytest.raises(LeakageError, match="the same scan as"):
+        check_leakage(Split(("copy",), (), (case.name,)), both)
+
+
+def test_the_first_edition_of_the_reduced_copies_is_refused(data_folder, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(data_folder, folder)
+    for part in ("COVID-19-CT-Seg_20cases", "Infection_Mask"):
+        next(iter(sorted((folder / part).iterdir()))).rename(folder / part / "radiopaedia_011.nii.gz")
+    with pytest.raises(DataError, match="radiopaedia_011, names of the first edition"):
+        find_cases(folder)
+
+
+def test_a_table_may_say_who_the_patients_are(data_folder, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(data_folder, folder)
+    names = [case.name for case in find_cases(folder)]
+    rows = [f"{name},{'A' if i < 2 else f'P{i}'}" for i, name in enumerate(names)]
+    (folder / "patients.csv").write_text("scan,patient\n" + "\n".join(rows) + "\n")
+    told = Cohort.open(folder)
+    assert told.patients["A"] == names[:2]
+    assert told.fingerprint != Cohort.open(data_folder).fingerprint
+    for text, reason in (
+        ("scan,patient\n" + "\n".join(rows[1:]), f"differing: {names[0]}"),
+        ("scan,patient\n" + "\n".join([*rows, rows[0]]), "named twice"),
+        ("scan,who\n" + "\n".join(rows), "columns scan and patient"),
+        ("", "columns scan and patient"),
+    ):
+        (folder / "patients.csv").write_text(text)
+        with pytest.raises(DataError, match=reason):
+            find_cases(folder)
+
+
+def test_what_lies_below_air_is_raised_to_the_floor(data_folder):
+    scan = Scan.load(find_cases(data_folder)[0].scan)
+    padded = np.array(scan.voxels, np.int16)
+    padded[:3] = -3024
+    raised = np.maximum(padded, -1024)
+    for preprocessing in (Preprocessing(), Preprocessing(spacing=11.2)):
+        np.testing.assert_array_equal(
+            preprocessing.slices(Scan(padded, scan.affine)), preprocessing.slices(Scan(raised, scan.affine))
+        )
+    assert Preprocessing().padding == pytest.approx(226 / 1500)
 
 
 def test_folds_of_uneven_cohorts_differ_by_one_at_most(cohort):
@@ -234,6 +328,25 @@ def test_lesion_free_slices_are_a_stated_share(cohort):
     chosen = set(half.index)
     half.set_epoch(1)
     assert set(half.index) != chosen
+
+
+def test_of_dense_scans_every_second_slice_takes_part_in_turn(cohort):
+    between = cohort.spacing(cohort.names[0])[0]
+    plain = SliceDataset(cohort, cohort.names, 0.0, thin_below=between)  # not closer than this
+    assert len(plain) == len(SliceDataset(cohort, cohort.names, 0.0))
+    thinned = SliceDataset(cohort, cohort.names, 1.0, thin_below=between + 0.1)
+    assert {z % 2 for _, z in thinned.index} == {0}
+    even = set(thinned.index)
+    thinned.set_epoch(3)
+    assert {z % 2 for _, z in thinned.index} == {1}
+    assert even | set(thinned.index) == {(n, z) for n in cohort.names for z in range(len(cohort.images[n]))}
+
+
+def test_a_slice_is_padded_with_the_floor(cohort):
+    name = cohort.names[0]
+    item = SliceDataset(cohort, [name], 1.0, size=(80, 80))[0]
+    assert item[0][0, 0, 0] == pytest.approx(cohort.preprocessing.normalise(cohort.preprocessing.padding))
+    assert item[1][0, 0, 0] == 0
 
 
 def test_statistics_come_from_the_named_patients(cohort):

@@ -46,7 +46,7 @@ def test_numerics_have_not_changed_since_results_version_was_raised(name):
     expected = stored[name]
     # single steps amplify the last bit from one processor to another, so the tolerance grows along the run
     for step, (ours, theirs) in enumerate(zip(twenty_steps(name), expected, strict=True)):
-        assert ours == pytest.approx(theirs, rel=2e-4 * 1.3**step), (
+        assert ours == pytest.approx(theirs, rel=2e-4 * 1.5**step), (
             f"step {step}: the numerics changed; raise RESULTS_VERSION and run python tests/test_experiments.py"
         )
 
@@ -104,7 +104,12 @@ def test_a_result_holds_what_the_tables_need(result, tiny_recipe):
     assert set(content["patients"]) == set(run.split.test)
     assert content["curve"] == run.curve
     assert set(content["provenance"]) == {"commit", "dirty", "device", "versions", "date", "seconds"}
+    assert "external" not in content
     for name, counts in content["patients"].items():
+        more = content["measures"][name]
+        assert more["patient"] == name
+        assert np.sum(more["slices"], 0).tolist() == [counts[k] for k in ("tp", "fp", "fn")] == more["thresholds"]["0.5"]
+        assert len(more["slices"]) == len(cohort.masks[name])
         assert sum(counts[k] for k in ("tp", "fp", "fn", "tn")) == cohort.masks[name].size
         assert counts["tp"] + counts["fn"] == cohort.burden[name]
 
@@ -119,14 +124,14 @@ def test_counts_are_those_of_the_predicted_masks(result):
         slow = torch.cat([torch.sigmoid(segmenter.model(s[None, None])) for s in each])[:, 0].numpy()
     assert (predicted != (slow > 0.5)).mean() < 1e-3
     counts = experiments.evaluate(segmenter, cohort, [name])[name]
-    assert counts == metrics.count(predicted, cohort.masks[name])
+    assert counts == metrics.count(predicted, cohort.masks[name], spacing=cohort.spacing(name))
     wide = 2 * cohort.spacing(name)[0]  # two slices
     smoothed = gaussian_filter1d(slow, 2.0, axis=0, mode="nearest") > 0.3
     assert (smoothed != (slow > 0.3)).mean() > 1e-3
     predicted = experiments.predict(segmenter, cohort, name, 0.3, smooth=wide)
     assert (predicted != smoothed).mean() < 1e-4
     counts = experiments.evaluate(segmenter, cohort, [name], 0.3, smooth=wide)[name]
-    assert counts == metrics.count(predicted, cohort.masks[name])
+    assert counts == metrics.count(predicted, cohort.masks[name], spacing=cohort.spacing(name))
 
 
 def test_summaries_keep_small_lesions_apart():
@@ -163,6 +168,24 @@ def test_a_slice_split_is_possible_and_says_so(data_folder, tiny_recipe):
     assert {n.split("#")[0] for n in split.test} == {n.split("#")[0] for n in split.train}
 
 
+def test_a_patients_scans_are_added_before_any_ratio():
+    def c(tp, fp, fn):
+        return {"tp": tp, "fp": fp, "fn": fn, "tn": 0, "Na": 1, "Np": 1, "Nb": 2, "Nt": 1}
+
+    scans = {
+        "radiopaedia_29_86490_1": c(3, 0, 4),
+        "radiopaedia_29_86491_1": c(700, 100, 295),
+        "coronacases_001": c(900, 0, 200),
+    }
+    added = experiments.together(scans)
+    assert added["radiopaedia_29"] == {"tp": 703, "fp": 100, "fn": 299, "tn": 0, "Na": 2, "Np": 2, "Nb": 4, "Nt": 2}
+    assert scans["radiopaedia_29_86490_1"]["tp"] == 3
+    table = experiments.scores(scans)
+    assert "mean, 2 patients of ≥ 1000 voxels" in table  # 1 002 voxels together, 7 and 995 alone
+    assert table["radiopaedia_29"]["DSC"] == pytest.approx(1406 / (1406 + 399))
+    assert "mean, 1 patients of ≥ 1000 voxels" in experiments.scores(scans, patients={n: n for n in scans})
+
+
 def test_measures_tell_what_counts_do_not():
     truth = np.zeros((4, 20, 20), bool)
     truth[1:3, 2:8, 2:8] = True  # 72 voxels
@@ -170,12 +193,28 @@ def test_measures_tell_what_counts_do_not():
     predicted = truth.copy()
     predicted[2, 15, 15] = False
     predicted[1, 2:8, 8] = True
-    found = experiments.measure(predicted, truth, (4.0, 2.0, 2.0))
+    probability = np.where(predicted, np.float32(0.65), np.float32(0.15))
+    found = experiments.measure(probability, truth, (4.0, 2.0, 2.0))
+    assert found["slices"] == [[0, 0, 0], [36, 6, 0], [36, 0, 1], [0, 0, 0]]
+    assert found["thresholds"]["0.6"] == found["thresholds"]["0.2"] == [72, 6, 1]
+    assert found["thresholds"]["0.1"] == [73, 4 * 400 - 73, 0]
+    assert found["thresholds"]["0.7"] == [0, 0, 73]
+    assert found["regions in voxels"] == {"Na": 1, "Np": 1, "Nb": 2, "Nt": 1}
+    assert found["diagonal_mm"] == pytest.approx((16**2 + 2 * 40**2) ** 0.5, abs=1e-3)
     assert found["lesions"] == [[72, 72], [1, 0]]
     assert found["voxel_mm3"] == 16
     assert found["hd95_mm"] == pytest.approx(metrics.hausdorff95(predicted, truth, (4, 2, 2)), abs=1e-3)
     assert 0.9 < found["surface_dice"] < 1
-    assert experiments.measure(np.zeros_like(truth), truth, (4.0, 2.0, 2.0))["hd95_mm"] is None
+    assert experiments.measure(np.zeros(truth.shape, np.float32), truth, (4.0, 2.0, 2.0))["hd95_mm"] is None
+
+
+def test_a_result_is_written_so_that_a_person_can_read_it():
+    content = {"a": {"b": {"tp": 1, "fp": 2.5}, "c": [[1, 2], [3, 4]]}, "d": [{"x": {"y": None}}], "e": "α", "f": []}
+    text = experiments.as_json(content)
+    assert json.loads(text) == content
+    assert '  "b": {"fp": 2.5, "tp": 1}' in text
+    assert '"c": [[1, 2], [3, 4]]' in text
+    assert "α" in text
 
 
 def test_a_result_holds_the_measures(result):
@@ -355,5 +394,6 @@ def test_a_dask_cluster_that_loses_a_worker_gives_every_result(tiny_recipe, data
 
 if __name__ == "__main__":
     STORED.parent.mkdir(exist_ok=True)
+    torch.set_num_threads(1)  # as the tests run
     stored = {"results_version": experiments.RESULTS_VERSION} | {n: twenty_steps(n) for n in ("scoatnet", "unetpp")}
     STORED.write_text(json.dumps(stored, indent=1) + "\n")

@@ -379,7 +379,7 @@ def test_every_option_builds_and_runs(name):
         ({"name": "resnet"}, "known: scoatnet, unetpp, unetpp-residual-attention, .*cenet"),
         ({"name": "espnetv2", "up": "nearest"}, "known: none"),
         ({"name": "scoatnet", "depth": 3}, "known: up, block"),
-        ({"name": "scoatnet", "up": "nearest"}, "'bilinear-1x1', 'bilinear-1x1-bare', 'bilinear'"),
+        ({"name": "scoatnet", "up": "nearest"}, "'bilinear-1x1', 'bilinear-1x1-early', 'bilinear-1x1-bare', 'bilinear'"),
         ({"name": "scoatnet", "reduction": 0}, "integer from 1"),
         ({"name": "unetpp", "reduction": 4}, "no option 'reduction'"),
         ({"name": "unetpp", "width": 0}, "at least 1"),

@@ -15,7 +15,7 @@ def result(network, patients, fold=0, seed=0):
         n: {"tp": tp, "fp": fp, "fn": fn, "tn": 9, "Na": 2, "Np": 1, "Nb": 2, "Nt": 1} for n, (tp, fp, fn) in patients.items()
     }
     provenance = {"commit": "abcdef0123", "device": "CPU", "seconds": 90.0, "date": "2026-11-24"}
-    return {"recipe": recipe, "data": {"name": "d"}, "patients": counts, "provenance": provenance}
+    return {"recipe": recipe, "data": {"name": "d", "fingerprint": "f"}, "patients": counts, "provenance": provenance}
 
 
 @pytest.fixture
@@ -37,35 +37,43 @@ def test_summary_recomputes_the_endpoints(results):
     assert table.loc["unetpp"]["patients"] == 1
 
 
-def test_paired_compares_the_same_patients_only(results):
-    d = report.paired(results, "scoatnet", "unetpp")
-    assert d["patients"] == 1
-    assert d["difference"] == pytest.approx(10)
-    assert np.isnan(d["low"])  # one patient has no interval
-    third = result("cenet", {"z": (900, 100, 100)})  # a network that reports other patients takes none away
-    assert report.paired([*results, third], "scoatnet", "unetpp") == pytest.approx(d, nan_ok=True)
-    with pytest.raises(ValueError, match="no patient"):
-        report.paired(results[:2], "scoatnet", "unetpp")
-    with pytest.raises(ValueError, match="no results"):
-        report.paired([], "scoatnet", "unetpp")
+def test_pairs_are_of_the_same_patients_only(results):
+    first, second = (report.per_patient([r for r in results if r["recipe"]["network"] == n]) for n in ("scoatnet", "unetpp"))
+    pairs = report.paired(first, second)
+    assert pairs.difference.to_dict() == pytest.approx({"a": 10})  # b has too few voxels, c is the one's alone
+    assert report.paired(first, second, least=0).difference.to_dict() == pytest.approx({"a": 10, "b": 100 * (10 / 12 - 1)})
+    found = report.between(first, second)
+    assert (found.mean, found.patients) == (pytest.approx(10), 1)
+    assert np.isnan(found.low)  # one patient has no interval
 
 
-def test_the_interval_covers_the_spread():
-    rng = np.random.default_rng(0)
-    many = {f"p{i}": (900 + int(v), 100, 100) for i, v in enumerate(rng.normal(0, 60, 30))}
-    base = {name: (900, 100, 100) for name in many}
-    d = report.paired([result("scoatnet", many), result("unetpp", base)], "scoatnet", "unetpp")
-    assert d["low"] < d["difference"] < d["high"]
-    assert d["high"] - d["low"] < 4
+def test_a_patients_scans_count_once():
+    """Counts are added before ratios, distances averaged, and an empty prediction takes its scan's diagonal."""
+    made = result("scoatnet", {"radiopaedia_29_86490_1": (0, 0, 7), "radiopaedia_29_86491_1": (900, 100, 100)})
+    made["measures"] = {
+        "radiopaedia_29_86490_1": {"hd95_mm": None, "diagonal_mm": 500.0, "surface_dice": 0.0, "voxel_mm3": 1000.0},
+        "radiopaedia_29_86491_1": {"hd95_mm": 10.0, "diagonal_mm": 400.0, "surface_dice": 0.8, "voxel_mm3": 2000.0},
+    }
+    (row,) = report.per_patient([made]).to_dict("records")
+    assert row["lesion_voxels"] == 1007
+    assert row["DSC"] == pytest.approx(1800 / (1800 + 207))
+    assert row["RLP"] == pytest.approx(2 / 4)
+    assert row["hd95_mm"] == pytest.approx(255)
+    assert row["surface_dice"] == pytest.approx(0.4)
+    assert (row["true_ml"], row["predicted_ml"]) == pytest.approx((2007, 2000))
+    assert report.summary([made]).loc["scoatnet", "all patients"] == 1
+    seeds = [made, {**made, "recipe": made["recipe"] | {"seed": 1}}]
+    assert report.summary(seeds).loc["scoatnet", "patients"] == 1
 
 
 def test_only_the_folders_own_files_are_read(tmp_path, results):
     (tmp_path / "development").mkdir()
-    for name in ("a.json", "development/b.json", "phantom-realism.json"):
+    key = "0123456789abcdef0123"
+    for name in (f"{key}.json", f"development/{key}.json", "phantom-realism.json", "readers.json"):
         (tmp_path / name).write_text(json.dumps(results[0]))
-    old = json.loads((tmp_path / "a.json").read_text())
+    old = json.loads((tmp_path / f"{key}.json").read_text())
     old["recipe"].pop("calibrate")  # a result of before recipes had this field
-    (tmp_path / "a.json").write_text(json.dumps(old))
+    (tmp_path / f"{key}.json").write_text(json.dumps(old))
     assert len(report.load(tmp_path)) == 1
     assert len(report.alike(report.load(tmp_path))) == 1
     assert report.load(tmp_path / "absent") == []
@@ -80,7 +88,7 @@ def measured(network, values, fold=0, seed=0, **fields):
     made = result(network, {n: (round(1e4 * v), round(1e4 * (1 - v)), round(1e4 * (1 - v))) for n, v in values.items()})
     made["recipe"] = Recipe(network=network, fold=fold, seed=seed, **fields).to_dict()
     made["measures"] = {
-        n: {"hd95_mm": None if v == 0 else 8.0, "surface_dice": v, "voxel_mm3": 2.0, "lesions": [[60_000, 100], [40, 0]]}
+        n: {"hd95_mm": 8.0, "surface_dice": v, "voxel_mm3": 2.0, "lesions": [[60_000, 100], [40, 0]], "patient": n}
         for n, v in values.items()
     }
     return made
@@ -102,7 +110,7 @@ def test_a_table_shows_every_row_and_says_what_was_not_run():
     assert report.comparing([wide, table]) == [table]  # a row alone compares nothing
     assert report.comparing([wide]) == [wide]
     assert table.rows.difference["UNet++"] == pytest.approx(-2)
-    assert table.rows.p["UNet++"] == pytest.approx(2 / 2**6)
+    assert np.isnan(table.rows.p["UNet++"])  # all of one fold: nothing is known of how runs differ
     assert table.rows["paper DSC"]["SCOAT-Net"] == 89.48
     text = report.as_text(table)
     assert text.count(report.NOT_RUN) == 7
@@ -112,16 +120,43 @@ def test_a_table_shows_every_row_and_says_what_was_not_run():
     assert "toprule" in latex
 
 
-def test_rows_are_averaged_over_the_patients_that_all_have():
+def test_a_row_and_its_difference_are_over_the_same_patients():
     from scoat_lib import grids
 
     few = {n: VALUES[n] for n in ("p0", "p1")}
-    results = [measured("unetpp", VALUES), measured("scoatnet", VALUES), measured("unet", few)]
+    more = VALUES | {"q": 0.9}  # the reference was not run on q
+    results = [measured("unetpp", more), measured("scoatnet", {n: v + 0.02 for n, v in VALUES.items()}), measured("unet", few)]
     (table,) = report.tables(results, grids.get("table2"))
-    assert set(table.rows.patients) == {0, 2}
-    assert table.rows.DSC["UNet++"] == pytest.approx(52.5)
-    assert table.rows.pairs["UNet++"] == 6  # a difference uses all patients of its two rows
-    assert table.rows.pairs["U-Net"] == 2
+    assert table.rows.patients[["UNet++", "U-Net", "SCOAT-Net"]].tolist() == [6, 2, 6]
+    assert table.rows.DSC["UNet++"] == pytest.approx(62.5)
+    assert table.rows.DSC["U-Net"] == pytest.approx(52.5)
+    assert table.rows.difference["U-Net"] == pytest.approx(-2)
+    text = report.pair_as_text(table, "SCOAT-Net", "U-Net")
+    assert "mean Δ +2.0 over 2 patients" in text
+    assert report.pair_as_text(table, "SCOAT-Net", "CE-Net").endswith(report.NOT_RUN)
+    with pytest.raises(ValueError, match="no row VNet; known: PSPNet"):
+        report.pair_as_text(table, "SCOAT-Net", "VNet")
+
+
+def test_intervals_and_p_are_the_rules():
+    from scoat_lib import grids, rule
+
+    gains = dict(zip(VALUES, (0.01, 0.03, 0.02, 0.05, 0.0, 0.04), strict=True))
+    results = []
+    for fold in range(3):
+        mine = {n: VALUES[n] for n in list(VALUES)[fold::3]}
+        results += [measured("unetpp", mine, fold), measured("scoatnet", {n: v + gains[n] for n, v in mine.items()}, fold)]
+    (table,) = report.tables(results, grids.get("table2"))
+    row = table.rows.loc["UNet++"]
+    wanted = rule.interval([-100 * g for g in gains.values()], [0, 1, 2, 0, 1, 2])
+    assert (row.difference, row["diff low"], row["diff high"], row.p) == pytest.approx(
+        (wanted.mean, wanted.low, wanted.high, wanted.p), abs=1e-2
+    )
+    own = rule.interval([100 * v for v in VALUES.values()], [0, 1, 2, 0, 1, 2])
+    assert (row.low, row.high) == pytest.approx((own.low, own.high))
+    text = report.pair_as_text(table, "SCOAT-Net", "UNet++")
+    assert "smallest difference to be seen" in text
+    assert text.index("p3") < text.index("p4")  # the largest gain first
 
 
 def test_seeds_are_averaged_before_patients():
@@ -156,22 +191,75 @@ def test_volumes_distances_and_lesions():
     assert recall.covered.iloc[3] == pytest.approx(100 / 60_000)
 
 
-def test_holm():
-    assert report.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    with_gap = report.holm([float("nan"), 0.02, 0.5])
-    assert np.isnan(with_gap[0])
-    assert with_gap[1:] == pytest.approx([0.04, 0.5])
+def test_volumes_are_judged_in_per_cent_with_the_limits_own_interval():
+    from scoat_lib import grids
+
+    over = {"a": 500, "b": -200, "c": 100, "d": 0, "e": 300}
+    results = [result("scoatnet", {n: (9000, 1000 + extra, 1000) for n, extra in over.items()})]
+    results[0]["measures"] = {n: {"voxel_mm3": 2.0, "patient": n} for n in over}
+    row = report.tables(results, grids.get("table2"))[0].rows.loc["SCOAT-Net"]
+    errors = np.array([v / 100 for v in over.values()])
+    assert row["LOV bias"] == pytest.approx(errors.mean())
+    assert row["LOV high"] == pytest.approx(errors.mean() + 1.96 * errors.std(ddof=1))
+    assert row["LOV ±"] == pytest.approx(2.776 * errors.std(ddof=1) * np.sqrt(1 / 5 + 1.96**2 / 8), rel=1e-3)
+
+
+def test_p_is_never_printed_as_nought():
+    assert [report.p_in_words(p) for p in (0.0, 0.0004, 0.032, 0.49, float("nan"))] == [
+        "< 0.001",
+        "< 0.001",
+        "0.032",
+        "0.49",
+        "",
+    ]
 
 
 def test_results_of_other_numerics_are_left_out(tmp_path, results):
     from scoat_lib.experiments import RESULTS_VERSION
 
-    (tmp_path / "old.json").write_text(json.dumps(results[0] | {"results_version": RESULTS_VERSION - 1}))
-    (tmp_path / "new.json").write_text(json.dumps(results[0] | {"results_version": RESULTS_VERSION}))
+    old, new = "0" * 20, "1" * 20
+    (tmp_path / f"{old}.json").write_text(json.dumps(results[0] | {"results_version": RESULTS_VERSION - 1}))
+    (tmp_path / f"{new}.json").write_text(json.dumps(results[0] | {"results_version": RESULTS_VERSION}))
     (tmp_path / "attention").mkdir()
-    (tmp_path / "attention" / "new.json").write_text('{"nodes": {}}')
+    (tmp_path / "attention" / f"{new}.json").write_text('{"nodes": {}}')
     (loaded,) = report.load(tmp_path)
     assert loaded["attention"] == {"nodes": {}}
+
+
+def test_a_file_that_is_no_whole_result_is_named(tmp_path, results):
+    path = tmp_path / f"{'a' * 20}.json"
+    for text, reason in (
+        (json.dumps(results[0])[:-40], "is not whole JSON"),
+        ('{"x": 1}', "is no result"),
+        ("[]", "is no result"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"{path.name}: {reason}"):
+            report.load(tmp_path)
+
+
+def test_a_network_is_set_beside_two_readers():
+    def c(tp, fp, fn):
+        return {"tp": tp, "fp": fp, "fn": fn, "tn": 9, "Na": 1, "Np": 1, "Nb": 1, "Nt": 1}
+
+    runs = [result("scoatnet", {"x": (800, 200, 200), "y": (1, 0, 0)}, seed=k) for k in range(2)]
+    runs[0]["second reader"] = {"x": c(900, 100, 300)}
+    runs[1]["second reader"] = {"x": c(700, 300, 500)}
+    frame = report.against_readers(runs, {"scans": {"x": {"DSC": 0.75}}})
+    (row,) = frame.to_dict("records")
+    assert row == pytest.approx(
+        {"first": 80, "second": 100 * (1800 / 2200 + 1400 / 2200) / 2, "readers": 75, "lesion_voxels": 1000}
+    )
+    assert report.against_readers([result("scoatnet", {"y": (1, 0, 0)})], {"scans": {}}).empty
+
+
+def test_the_readers_band_is_the_measured_one():
+    from pathlib import Path
+
+    found = report.readers(Path(__file__).parents[1] / "results")["DSC, per cent"]
+    assert pytest.approx((found["mean"], found["lowest"], found["highest"]), abs=0.06) == report.BETWEEN_READERS
+    assert found["scans"] == 4
+    assert report.readers(Path(__file__).parent) is None
 
 
 def test_the_worst_patients_are_named():

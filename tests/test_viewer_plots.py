@@ -74,9 +74,14 @@ def test_figures_of_tables():
     frame.loc["fails"] = 0.0 * frame.loc["p5"]
     figure = plots.box_plot(frame)
     assert "fails" in {t.get_text() for t in figure.axes[0].texts}  # who fails is named
-    figure = plots.bland_altman(pd.DataFrame({"predicted_ml": [10.0, 30.0, 20.0], "true_ml": [12.0, 20.0, 20.0]}))
+    volumes = {"predicted_ml": [10.0, 30.0, 20.0, 9.0], "true_ml": [12.0, 20.0, 20.0, 0.1], "lesion_voxels": [5000] * 3 + [7]}
+    figure = plots.bland_altman(pd.DataFrame(volumes))  # the last is no patient of the primary endpoint
     lines = [line.get_ydata()[0] for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1]
-    assert any(abs(v - 8 / 3) < 1e-6 for v in lines)
+    assert any(abs(v - 100 / 9) < 1e-6 for v in lines)
+    figure = plots.paired_differences(table, "SCOAT-Net", "UNet++")
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()][-1] == "mean of 6, 95 %"
+    with pytest.raises(ValueError, match="was not run"):
+        plots.paired_differences(table, "SCOAT-Net", "CE-Net")
     plots.plt.close("all")
 
 

@@ -26,6 +26,10 @@ Data = Annotated[
         "download folder, else a synthetic cohort."
     ),
 ]
+External = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the second cohort (tr_im.nii.gz, tr_mask.nii.gz): each run is scored on its slices too."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as one JSON object, and nothing else.")]
 Threads = Annotated[int, typer.Option(min=0, help="Processor threads; 0 leaves the choice to torch.")]
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from scoat_lib.cli.app import STOPPED, AsJson, Data, Threads, app, say, set_threads
+from scoat_lib.cli.app import STOPPED, AsJson, Data, External, Threads, app, say, set_threads
 from scoat_lib.cli.app import device as choose_device
 from scoat_lib.cli.app import options as parse_options
 
@@ -60,8 +60,13 @@ def train(
     folds: Annotated[int, typer.Option(min=2, help="How many folds the patients are split into.")] = 5,
     validation: Annotated[int, typer.Option(min=0, help="Folds kept aside for watching; never the reported one.")] = 0,
     lesion_free: Annotated[float, typer.Option(min=0, max=1, help="Share of slices without lesion to train on.")] = 0.15,
-    augment: Annotated[float, typer.Option(min=0, help="Strength of random moves and brightness; 0 for none.")] = 1.0,
-    precision: Annotated[str, typer.Option(help="bf16-mixed (faster) or 32-true.")] = "bf16-mixed",
+    thin_below: Annotated[
+        float, typer.Option(min=0, help="Of scans with slices closer than so many mm, every second one an epoch; 0: all.")
+    ] = 2.0,
+    augment: Annotated[float, typer.Option(min=0, help="Strength of random moves and brightness; 0 for none.")] = 2.0,
+    precision: Annotated[
+        str, typer.Option(help="32-true, or bf16-mixed: faster where the processor or GPU computes it.")
+    ] = "32-true",
     seed: Annotated[int, typer.Option(help="Same seed, same weights on one machine.")] = 0,
     runs: Annotated[Path, typer.Option(help="Where the run's folder goes.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -100,6 +105,7 @@ def train(
         folds=folds,
         validation=validation,
         lesion_free=lesion_free,
+        thin_below=thin_below,
         augment=augment,
         precision=precision,
         seed=seed,
@@ -131,6 +137,7 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run's folder, or a weights file.")],
     data: Data = None,
+    external: External = None,
     results: Annotated[Path, typer.Option(help="Where a run's result is written, one JSON file a run.")] = Path("results"),
     name: Annotated[str, typer.Option(help="What to call the data in the result; default: its folder's name.")] = "",
     threshold: Annotated[
@@ -150,7 +157,7 @@ def evaluate(
 
     set_threads(threads)
     if run.is_dir():
-        path = experiments.evaluate_run(run, data, results, name)
+        path = experiments.evaluate_run(run, data, results, name, external=external)
         patients, seen = json.loads(path.read_text())["patients"], set()
     else:
         segmenter = load(run)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scoat_lib.cli.app import BAD_INPUT, STOPPED, AsJson, Data, app, say
+from scoat_lib.cli.app import BAD_INPUT, STOPPED, AsJson, Data, External, app, say
 from scoat_lib.cli.app import device as choose_device
 
 
@@ -29,6 +29,7 @@ def _numbers(text: str, option: str) -> list[int] | None:
 def experiment(
     grid: Annotated[list[str], typer.Argument(help="table1, table2, table3, schedule, split, readings, alpha, source, size.")],
     data: Data = None,
+    external: External = None,
     folds: Annotated[str, typer.Option(help="Which folds, as 0 or 0,2 or 0-4 or all.")] = "all",
     seeds: Annotated[str, typer.Option(help="Which seeds, as 0 or 0-2.")] = "0",
     only: Annotated[list[str] | None, typer.Option(help="Only the row of this name; may be repeated.")] = None,
@@ -36,7 +37,9 @@ def experiment(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training slices.")] = 16,
     size: Annotated[int, typer.Option(min=0, help="Pixels across 358 mm: 128, 256, 512; 0 keeps each scan's grid.")] = 128,
     batch: Annotated[int, typer.Option(min=1, help="Slices a step.")] = 4,
-    precision: Annotated[str, typer.Option(help="bf16-mixed (faster) or 32-true.")] = "bf16-mixed",
+    precision: Annotated[
+        str, typer.Option(help="32-true, or bf16-mixed: faster where the processor or GPU computes it.")
+    ] = "32-true",
     results: Annotated[Path, typer.Option(help="Where results go, one JSON file a run.")] = Path("results"),
     runs: Annotated[Path, typer.Option(help="Where checkpoints and weights go.")] = Path("runs"),
     name: Annotated[str, typer.Option(help="What to call the data in the results; default: its folder's name.")] = "",
@@ -54,6 +57,7 @@ def experiment(
     Then: scoat report.
     """
     from scoat_lib import engine, grids
+    from scoat_lib.external import Slices
     from scoat_lib.training import Recipe
 
     base = Recipe(width=width, epochs=epochs, size=size, batch=batch, precision=precision)
@@ -68,6 +72,8 @@ def experiment(
             wanted = [r for r, label in zip(wanted, list(chosen.rows) * len(wanted), strict=False) if label in only]
         recipes += wanted
     where = choose_device(device)
+    if external:
+        Slices.load(external)  # refuses a bad folder before hours of training
     jobs = engine.jobs(
         recipes,
         data,
@@ -75,6 +81,7 @@ def experiment(
         runs=str(runs),
         data_name=name,
         device=where,
+        external=str(external) if external else None,
         threads=threads,
         stop_at=time.time() + 60 * budget if budget else None,
     )
@@ -103,6 +110,10 @@ def report_(
         Path | None, typer.Option("-o", "--output", help="A folder for the tables, as files, with figures.")
     ] = None,
     claims: Annotated[bool, typer.Option("--claims", help="The ledger of the paper's claims instead of tables.")] = False,
+    pair: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Every patient's difference between two rows, as SCOAT-Net UNet++; drawn too."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
 ) -> None:
     """Set the results beside the paper's tables: means, intervals, tests, surface distances, volumes, worst patients.
@@ -133,22 +144,25 @@ def report_(
             if not grid and (table.rows["all patients"] > 0).sum() < 2:
                 continue  # asked for everything: a row alone compares nothing
             stem = name if index == 0 else f"{name}-{index + 1}"
-            files[f"{stem}.{suffix}"] = render(table)
+            if pair and not grid and not set(pair) <= set(table.grid.rows):
+                continue
+            files[f"{stem}.{suffix}"] = report.pair_as_text(table, *pair) if pair else render(table)
             chosen.append((stem, table))
             if output is None:
                 print(files[f"{stem}.{suffix}"])
-                if format_ == "text":
-                    lines = report.worst(table, 1).round(1).to_string(index=False)
-                    print(f"worst patient of each row\n{lines}\n")
+            if output is None and not pair and format_ == "text":
+                lines = report.worst(table, 1).round(1).to_string(index=False)
+                print(f"worst patient of each row\n{lines}\n")
     if output is not None:
-        _write_report(output, files, chosen, overwrite)
+        _write_report(output, files, chosen, overwrite, pair)
 
 
-def _write_report(output: Path, files: dict[str, str], chosen: list, overwrite: bool) -> None:
+def _write_report(output: Path, files: dict[str, str], chosen: list, overwrite: bool, pair: tuple[str, str] | None) -> None:
     """The tables' files and figures; nothing is written if one of the names is taken."""
     from scoat_lib import plots
 
-    names = [*files, *(f"{stem}.png" for stem, _ in chosen), *(f"{stem}-figure3.png" for stem, _ in chosen)]
+    figures = [f"{stem}{part}.png" for stem, _ in chosen for part in (("-pair",) if pair else ("", "-figure3"))]
+    names = [*files, *figures]
     output.mkdir(parents=True, exist_ok=True)
     for name in names:
         if (output / name).exists() and not overwrite:
@@ -156,6 +170,9 @@ def _write_report(output: Path, files: dict[str, str], chosen: list, overwrite: 
     for name, text in files.items():
         (output / name).write_text(text + "\n")
     for stem, table in chosen:
+        if pair:
+            plots.paired_differences(table, *pair).savefig(output / f"{stem}-pair.png", dpi=150)
+            continue
         plots.table_figure(table).savefig(output / f"{stem}.png", dpi=150)
         reference = table.patients[table.grid.reference]
         if len(reference):

@@ -22,7 +22,7 @@ from scoat_lib.blocks import (
 
 DEPTH = 4
 OPTIONS = {
-    "up": ("bilinear-1x1", "bilinear-1x1-bare", "bilinear"),
+    "up": ("bilinear-1x1", "bilinear-1x1-early", "bilinear-1x1-bare", "bilinear"),
     "block": ("residual", "vgg"),
     "shortcut_norm": (True, False),
     "bias": (False, True),
@@ -51,9 +51,9 @@ class UNetPlusPlus(nn.Module):
     """UNet++ with four levels of skip pathways and a head on each of X(0,1) … X(0,4).
 
     Options, each a reading the paper leaves open, the default first:
-    up: "bilinear-1x1", a 1 × 1 convolution to the node's channels with batch norm after interpolation,
-        "bilinear-1x1-bare", the same with a bias and no batch norm, or "bilinear" alone, which keeps the coarser
-        level's channels.
+    up: "bilinear-1x1", a 1 × 1 convolution to the node's channels with batch norm after the interpolation,
+        "bilinear-1x1-early", with batch norm before it, "bilinear-1x1-bare", with a bias and no batch norm, or
+        "bilinear" alone, which keeps the coarser level's channels.
     block: "residual" (the paper's), or "vgg", two 3 × 3 convolutions without shortcut (Zhou et al. 2018).
     shortcut_norm: batch norm on the residual block's 1 × 1 shortcut.
     bias: False, or a bias in each convolution that batch norm follows.

@@ -1,0 +1,59 @@
+"""Make a finished run on all patients the weights that the package ships: python -m studies.ship RUN
+
+Takes threshold, mirror image and smoothing from results/shipped/operating-point-wWIDTH.json, writes NAME-wWIDTH.safetensors
+into scoat_lib/shipped/ and prints the rows of its model card (README.md there), recomputed from the cross-validated results
+of the same recipe in results/. The card's words are written by hand; a test compares its numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from scoat_lib import metrics, report, weights
+from scoat_lib.training import Recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> None:
+    """Write the file, print the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a finished run with fold -1")
+    folder = parser.parse_args().run
+    segmenter = weights.load(folder / "weights.safetensors")
+    card = dict(segmenter.card)
+    recipe = card.pop("recipe")
+    if recipe["fold"] != -1:
+        raise SystemExit(
+            f"{folder}: trained on fold {recipe['fold']}; the shipped weights are trained on every patient (fold -1)"
+        )
+    point = json.loads((ROOT / "results" / "shipped" / f"operating-point-w{recipe['width']}.json").read_text())
+    card["inference"] = {k: point["best"][k] for k in ("threshold", "flip", "smooth")}
+    segmenter.model.made_by = {k: recipe[k] for k in ("network", "in_channels", "width", "options")}
+    name = f"{recipe['network']}-w{recipe['width']}"
+    weights.save(
+        ROOT / "scoat_lib" / "shipped" / f"{name}.safetensors",
+        segmenter.model,
+        segmenter.preprocessing,
+        recipe,
+        half=True,
+        **card,
+    )
+
+    base = Recipe.from_dict({k: v for k, v in recipe.items() if k != "in_channels"})
+    same = [r for r in report.alike(report.load(ROOT / "results"), base) if r["recipe"]["seed"] == recipe["seed"]]
+    same = [r for r in same if r["recipe"]["network"] == recipe["network"]]
+    row = report.summary(same).loc[recipe["network"]]
+    for column in ("DSC, ≥ 1000 voxels", "DSC, all", "DSC, pooled"):
+        print(f"| {column} | {row[column]:.1f} |")
+    print(f"| operating point {card['inference']} | {point['best']['primary']:.1f} |")
+    for result in sorted(same, key=lambda r: r["recipe"]["fold"]):
+        for patient, counts in result["patients"].items():
+            values = [f"{100 * v:.1f}" for v in metrics.from_counts(counts).values()]
+            print("|", " | ".join([patient, str(result["recipe"]["fold"]), str(counts["tp"] + counts["fn"]), *values]), "|")
+
+
+if __name__ == "__main__":
+    main()
