@@ -75,10 +75,23 @@ def clean(path: Path) -> None:
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = one_stream(cell.outputs)
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:03d}"
     path.write_text(nbformat.writes(notebook, 4) + "\n")
+
+
+def one_stream(outputs: list) -> list:
+    """What a cell printed in one piece: a busy machine hands it over in several."""
+    kept: list = []
+    for output in outputs:
+        if kept and output.output_type == "stream" and kept[-1].get("name") == output.name:
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    return kept
 
 
 def build_site(executed: Path, output: Path) -> Path:
@@ -230,7 +243,7 @@ def api() -> str:
     package = ROOT / "scoat_lib"
     rooms = "scan anatomy trees phantom cohort slices blocks attention networks losses metrics weights inference training grids"
     lines = ["# The package", "", "Every public name, from the docstrings (`python book/build.py --api` writes this page).", ""]
-    for room in f"{rooms} experiments engine report claims plots viewer".split():
+    for room in f"{rooms} experiments engine report claims plots viewer drawings".split():
         files = [package / f"{room}.py"] if (package / f"{room}.py").exists() else sorted((package / room).glob("*.py"))
         for path in files:
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
