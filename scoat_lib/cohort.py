@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from scoat_lib import phantom
+from scoat_lib import phantom, record
 from scoat_lib.scan import LUNG_WINDOW, Scan, calibrated, load_pair, window
 
 SCANS, MASKS = "COVID-19-CT-Seg_20cases", "Infection_Mask"
@@ -133,22 +133,28 @@ def pad_slices(slices: np.ndarray, size: tuple[int, int], fill: float = AIR) -> 
 
 
 def find_cases(folder) -> list[Case]:
-    """The cases of a data folder, by name. DataError if it is not laid out as the record, or a mask is missing."""
+    """The cases of a data folder, by name. DataError if it is not laid out as the record, or a mask is missing.
+
+    For a copy of the public record that is named otherwise, or still in grey values, it says what was recognised and which
+    command mends it.
+    """
     folder = Path(folder)
     scans = folder / SCANS
     expected = f"expected {SCANS}/NAME.nii.gz and {MASKS}/NAME.nii.gz below it"
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {expected}")
     if not scans.is_dir():
-        raise DataError(f"{folder}: holds no folder {SCANS}; {expected}")
+        raise DataError(f"{folder}: holds no folder {SCANS}; {expected}{record.advice(folder)}")
     cases = []
     for path in sorted(p for p in scans.iterdir() if p.name.endswith((".nii", ".nii.gz")) and not p.name.startswith(".")):
         mask = folder / MASKS / path.name
         if not mask.exists():
-            raise DataError(f"{mask}: missing, the lesion mask of {path.name}; {expected}")
+            raise DataError(f"{mask}: missing, the lesion mask of {path.name}; {expected}{record.advice(folder)}")
+        if record.case_name(path.name) in record.RADIOPAEDIA and record.is_grey(path):
+            raise DataError(f"{path}: holds the public record's 8-bit grey values, not HU{record.advice(folder)}")
         cases.append(Case(path.name.removesuffix(".gz").removesuffix(".nii"), path, mask))
     if not cases:
-        raise DataError(f"{scans}: holds no .nii or .nii.gz file; {expected}")
+        raise DataError(f"{scans}: holds no .nii or .nii.gz file; {expected}{record.advice(folder)}")
     return cases
 
 

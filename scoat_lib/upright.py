@@ -105,10 +105,9 @@ def warning(scan: Scan, name: str | None = None) -> str | None:
     verdicts = dict(zip(CUES, (position.front_back, position.head_foot, position.left_right), strict=True))
     seen = "; ".join(f"{pair} {_because(verdicts[pair])}" for pair in pairs)
     return (
-        f"{where}: {' and '.join(pairs) if len(pairs) < 3 else ', '.join(pairs)} seem reversed against the header"
-        f"{' (' + ', '.join(doubts) + ')' if doubts else ''}, by the image itself ({seen}). Nothing was turned. Look at it, and "
-        "correct the header's affine of scan and mask alike; for the public record's files: "
-        "python data/download.py --from FOLDER --output FOLDER"
+        f"{where}: {', '.join(pairs)} seem{'s' if len(pairs) == 1 else ''} reversed against the header"
+        f"{' (' + ', '.join(doubts) + ')' if doubts else ''}, by the image itself: {seen}. Nothing was turned. Look at it, and "
+        "correct the affine of scan and mask; for the public record: python data/download.py --from FOLDER --output FOLDER"
     )
 
 
@@ -313,7 +312,7 @@ def _head_foot_cues(chest: _Chest) -> dict[str, tuple[float, float]]:
 def _windpipe(chest: _Chest, k: int) -> bool:
     """Whether a slice shows a small round hole full of air near its middle."""
     rows = np.flatnonzero(chest.body[k].any(1))
-    labels, count = ndimage.label(chest.body[k] & (chest.grey[k] < -700))
+    labels, _ = ndimage.label(chest.body[k] & (chest.grey[k] < -700))
     middle = chest.middle(k)
     for n, box in enumerate(ndimage.find_objects(labels), 1):
         hole = labels[box] == n
