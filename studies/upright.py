@@ -2,8 +2,8 @@
 
     python -m studies.upright --data FOLDER [--ct100 FOLDER] [--ct512 FOLDER]
 
-Every scan is judged as it is and turned all eight ways under its own header; slabs and single slices of it likewise. The scans
-must be upright as they come (those of ct128, ct512 and ct100 were looked at, each). Writes results/readings/upright.json.
+Every scan is judged as it is and turned all eight ways under its own header; slabs and single slices of it as they are and
+turned in all three pairs at once. The scans must be upright as they come (those of ct128, ct512 and ct100 were looked at, each). Writes results/readings/upright.json.
 
 The cues' scales and weights were set on the eight coronacases scans of ct128 (whole, slabs, single slices) and on phantoms of
 seeds 100 to 105 and 200 to 207. Every other group was judged only after that, and nothing was changed for it.
@@ -27,7 +27,7 @@ RESULT = Path(__file__).parents[1] / "results" / "readings" / "upright.json"
 PAIRS = {"front and back": "front_back", "head and foot": "head_foot", "left and right": "left_right"}
 SLABS = (40, 80, 120)  # mm
 BETWEEN = 12  # mm from one single slice of a scan to the next that is judged
-FRESH = range(300, 312)  # seeds of phantoms that were not used while tuning
+FRESH = range(300, 308)  # seeds of phantoms that were not used while tuning
 
 
 def part(scan: Scan, first: int, last: int) -> Scan:
@@ -43,9 +43,13 @@ def turned(scan: Scan, front_back: bool, head_foot: bool, left_right: bool) -> S
     return scan.with_axial(slices)
 
 
-def count(tally: dict, group: str, scan: Scan) -> None:
-    """Judge a scan in all eight ways and add what was said to the tally."""
-    for ways in product((False, True), repeat=3):
+EIGHT = tuple(product((False, True), repeat=3))
+TWO = ((False,) * 3, (True,) * 3)
+
+
+def count(tally: dict, group: str, scan: Scan, turns=EIGHT) -> None:
+    """Judge a scan turned in each of some ways and add what was said to the tally."""
+    for ways in turns:
         position = upright.look(turned(scan, *ways))
         for (pair, attribute), is_reversed in zip(PAIRS.items(), ways, strict=True):
             cell = tally.setdefault(group, {}).setdefault(pair, dict.fromkeys(_COLUMNS, 0))
@@ -69,9 +73,9 @@ def count_parts(tally: dict, group: str, scan: Scan) -> None:
     for millimetres in SLABS:
         length = max(2, round(millimetres / between))
         for first in range(0, slices - length + 1, max(1, length // 2)):
-            count(tally, f"{group}, slabs of {millimetres} mm", part(scan, first, first + length))
+            count(tally, f"{group}, slabs of {millimetres} mm", part(scan, first, first + length), TWO)
     for first in range(0, slices, max(1, round(BETWEEN / between))):
-        count(tally, f"{group}, single slices", part(scan, first, first + 1))
+        count(tally, f"{group}, single slices", part(scan, first, first + 1), TWO)
 
 
 def rates(cell: dict[str, int]) -> dict[str, float | int]:
@@ -119,8 +123,8 @@ def main(argv: list[str] | None = None) -> int:
     groups = measure(arguments.data, arguments.ct100, arguments.ct512)
     looked_at = [group for group in groups if group.startswith("coronacases") and "512" not in group]
     content = {
-        "what": "each scan, slab or slice turned all eight ways under its own header; shares of those reversed, and of those "
-        "upright, per pair of directions",
+        "what": "whole scans and the slices of ct100 turned all eight ways under their own header, slabs and single slices of scans "
+        "in two; shares of those reversed, and of those upright, per pair of directions",
         "looked at while tuning": [*looked_at, "phantoms of seeds 100-105 and 200-207 (not among those counted here)"],
         "same patients as looked at": [group for group in groups if "512" in group],
         "not looked at while tuning": [g for g in groups if "coronacases" not in g],

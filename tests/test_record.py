@@ -61,9 +61,17 @@ def test_a_case_is_known_by_every_releases_name(file, name):
 
 @pytest.mark.parametrize(
     ("folder", "kind"),
-    [("ct_scans", "scan"), ("COVID-19-CT-Seg_20cases", "scan"), ("Infection_Mask", "infection"),
-     ("infection_mask", "infection"), ("lung_mask", "lung"), ("lung_and_infection_mask", "both"), ("Lung_and_Infection_Mask", "both"), ("data", None)],
-)  # fmt: skip
+    [
+        ("ct_scans", "scan"),
+        ("COVID-19-CT-Seg_20cases", "scan"),
+        ("Infection_Mask", "infection"),
+        ("infection_mask", "infection"),
+        ("lung_mask", "lung"),
+        ("lung_and_infection_mask", "both"),
+        ("Lung_and_Infection_Mask", "both"),
+        ("data", None),
+    ],
+)
 def test_a_folder_is_known_by_every_releases_name(folder, kind):
     assert record.kind_of(folder) == kind
 

@@ -40,15 +40,15 @@ def test_all_eight_ways_are_told_apart(chest, ways):
     assert said(turned(chest, *ways)) == tuple(REVERSED if way else AS_SAID for way in ways)
 
 
-@pytest.mark.parametrize("seed", [5, 6, 7])
-@pytest.mark.parametrize("size", [(64, 64, 16), (160, 160, 40)])
+@pytest.mark.parametrize("seed", [5, 6])
+@pytest.mark.parametrize("size", [(64, 64, 16), (128, 128, 32)])
 def test_other_patients_and_grids_raise_no_alarm(seed, size):
     scan = phantom.patient(seed, size, scanner="ab"[seed % 2]).scan
     assert upright.look(scan).reversed_pairs == ()
     assert upright.look(turned(scan, front_back=True)).front_back.says == REVERSED
 
 
-@pytest.mark.parametrize("codes", ["LPS", "RAS", "SAR", "PIL"])
+@pytest.mark.parametrize("codes", ["RAS", "PIL"])
 def test_the_files_axes_do_not_matter(chest, codes):
     assert said(chest.reoriented(codes)) == (AS_SAID,) * 3
     assert said(turned(chest.reoriented(codes), front_back=True)) == (REVERSED, AS_SAID, AS_SAID)
