@@ -2,8 +2,9 @@
 
     python -m studies.upright --data FOLDER [--ct100 FOLDER] [--ct512 FOLDER]
 
-Every scan is judged as it is and turned all eight ways under its own header; slabs and single slices of it as they are and
-turned in all three pairs at once. The scans must be upright as they come (those of ct128, ct512 and ct100 were looked at, each). Writes results/readings/upright.json.
+Every whole scan is judged as it is and turned all eight ways under its own header, slabs and single slices of it as they are
+and turned in all three pairs at once. The scans must be upright as they come (those of ct128, ct512 and ct100 were looked at,
+each). Writes results/readings/upright.json.
 
 The cues' scales and weights were set on the eight coronacases scans of ct128 (whole, slabs, single slices) and on phantoms of
 seeds 100 to 105 and 200 to 207. Every other group was judged only after that, and nothing was changed for it.
@@ -123,8 +124,8 @@ def main(argv: list[str] | None = None) -> int:
     groups = measure(arguments.data, arguments.ct100, arguments.ct512)
     looked_at = [group for group in groups if group.startswith("coronacases") and "512" not in group]
     content = {
-        "what": "whole scans and the slices of ct100 turned all eight ways under their own header, slabs and single slices of scans "
-        "in two; shares of those reversed, and of those upright, per pair of directions",
+        "what": "whole scans and the slices of ct100 turned all eight ways under their own header, slabs and single slices of "
+        "scans in two; shares of those reversed, and of those upright, per pair of directions",
         "looked at while tuning": [*looked_at, "phantoms of seeds 100-105 and 200-207 (not among those counted here)"],
         "same patients as looked at": [group for group in groups if "512" in group],
         "not looked at while tuning": [g for g in groups if "coronacases" not in g],
