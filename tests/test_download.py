@@ -527,6 +527,13 @@ def test_a_wrong_length_is_no_way_in(rude, length):
     assert not [p for p in rude.folder.iterdir() if p.suffix != ".part"]
 
 
+def test_a_length_that_is_no_number_counts_as_none(rude):
+    def odd(s):
+        s.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: many\r\n\r\n" + GOOD)
+
+    assert rude(odd, body=GOOD).read_bytes() == GOOD
+
+
 def test_addresses_in_a_circle_are_left(rude):
     refused(rude, lambda s: s.answer(302, Location="/a.zip"), match="circle")
 
