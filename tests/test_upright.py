@@ -57,6 +57,7 @@ def test_the_files_axes_do_not_matter(chest, codes):
 def test_eight_bit_windows_without_bone_still_tell(chest):
     cut = Scan(np.clip(chest.voxels, -1024, 110), chest.affine)
     assert said(cut) == (AS_SAID,) * 3
+    assert upright.look(cut).front_back.cues["spine"] > 0.5
     assert said(turned(cut, True, True, False)) == (REVERSED, REVERSED, AS_SAID)
 
 
@@ -66,7 +67,10 @@ def test_a_patient_face_down_raises_no_alarm(chest):
     body[:] = upright._Chest(slices.astype(np.float32), chest.axial_spacing).body
     table = np.where(body, -1000, slices)  # what lies beside the patient
     down = np.where(body, slices, np.where(table[:, ::-1] > -800, table[:, ::-1], -1000))
-    assert upright.look(chest.with_axial(down)).front_back.says != REVERSED
+    verdict = upright.look(chest.with_axial(down)).front_back
+    assert verdict.says != REVERSED
+    assert verdict.cues["table"] < -0.9  # it was seen in front
+    assert verdict.score > 0.2  # and the bones were believed more
 
 
 def test_a_single_slice_has_no_head_and_foot_but_a_front(chest):
