@@ -131,3 +131,23 @@ def test_a_scan_of_512_takes_less_than_a_second():
     began = time.process_time()
     assert said(large) == (AS_SAID,) * 3
     assert time.process_time() - began < 1.0
+
+
+def test_the_study_counts_misses_and_false_alarms_apart(chest):
+    from studies import upright as study
+
+    tally = {}
+    study.count(tally, "one", part(chest, 0, 48))
+    for pair in study.PAIRS:
+        rates = study.rates(tally["one"][pair])
+        assert rates["judged"] == 8
+        assert rates["missed, said to be right"] == rates["missed, cannot know"] == rates["false alarms"] == 0
+    cell = dict.fromkeys(study._COLUMNS, 0) | {
+        f"upright: {AS_SAID}": 7,
+        f"upright: {REVERSED}": 1,
+        f"reversed: {REVERSED}": 5,
+        f"reversed: {UNKNOWN}": 2,
+        f"reversed: {AS_SAID}": 1,
+    }
+    rates = study.rates(cell)
+    assert (rates["missed, said to be right"], rates["missed, cannot know"], rates["false alarms"]) == (0.125, 0.25, 0.125)
