@@ -241,9 +241,12 @@ def _seeds(table, results: list[dict]) -> str:
 def api() -> str:
     """book/api.md: every public name of the package with its signature and docstring, room by room."""
     package = ROOT / "scoat_lib"
-    rooms = "scan anatomy trees phantom cohort slices blocks attention networks losses metrics weights inference training grids"
+    rooms = (
+        "nifti scan upright record anatomy trees phantom cohort slices blocks attention networks losses metrics weights "
+        "inference external training grids experiments engine rule report claims plots viewer drawings"
+    )
     lines = ["# The package", "", "Every public name, from the docstrings (`python book/build.py --api` writes this page).", ""]
-    for room in f"{rooms} experiments engine report claims plots viewer drawings".split():
+    for room in rooms.split():
         files = [package / f"{room}.py"] if (package / f"{room}.py").exists() else sorted((package / room).glob("*.py"))
         for path in files:
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

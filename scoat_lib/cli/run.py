@@ -222,7 +222,7 @@ def segment(
 
     Research and teaching only: no medical device, no diagnosis.
     """
-    from scoat_lib import inference
+    from scoat_lib import inference, upright
     from scoat_lib.nifti import check_assumptions
     from scoat_lib.scan import Scan, check_distinct, check_hounsfield, check_writable
     from scoat_lib.weights import load
@@ -240,6 +240,8 @@ def segment(
         check_writable(target, overwrite)
     volume = Scan.load(scan, assume=assume)
     warnings = [*volume.notes, *(["not checked for its scale"] if skip else check_hounsfield(volume))]
+    if turned := upright.warning(volume, str(scan)):
+        warnings.append(turned.removeprefix(f"{scan}: "))
     for text in warnings:
         print(f"scoat: warning: {scan}: {text}", file=sys.stderr)
     segmenter = load(weights)
