@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import html
 import inspect
 import json
 import os
@@ -24,11 +25,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+import vendor
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 BADGE = "colab-badge"  # the tag of the cell that holds the badge
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 BOOTSTRAP = "colab-bootstrap"  # and of the cell that installs the package on Colab
 
 
@@ -86,12 +90,13 @@ def build_site(executed: Path, output: Path) -> Path:
     source = output / "source"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(
-        BOOK, source / "book", ignore=shutil.ignore_patterns("*.ipynb", "*.py", "__pycache__", ".ipynb_checkpoints")
+        BOOK, source / "book", ignore=shutil.ignore_patterns("*.ipynb", "build.py", "__pycache__", ".ipynb_checkpoints")
     )
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, source / name)
     for path in chapters():
-        shutil.copy(executed / path.name, source / "book" / path.name)
+        (source / "book" / path.name).write_text(with_texts((executed / path.name).read_text()))
+    vendor.serve_from(source / "_served" / "_vendor")
     fill_in(source / "book", executed)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     words = [str(jupyter_book), "build", str(source), "--path-output", str(output), "-W", "-n", "--keep-going", "-q"]
@@ -99,6 +104,26 @@ def build_site(executed: Path, output: Path) -> Path:
     if done.returncode:
         raise RuntimeError(f"the site has warnings:\n{(done.stdout + done.stderr)[-4000:]}")
     return output / "_build" / "html" / "index.html"
+
+
+def with_texts(text: str) -> str:
+    """A notebook whose widgets' pictures say what they show: the cell's alternative text before the picture's own line."""
+    notebook = json.loads(text)
+    models = notebook["metadata"].get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+
+    def mend(model: str, about: str) -> None:
+        state = models.get(model, {}).get("state", {})
+        if "<img alt=" in str(state.get("value", "")):
+            state["value"] = state["value"].replace('<img alt="', f'<img alt="{html.escape(about)}: ', 1)
+        for child in state.get("children", []):
+            mend(child.removeprefix("IPY_MODEL_"), about)
+
+    for cell in notebook["cells"]:
+        about = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+        for output in cell.get("outputs", []):
+            if about and (view := output.get("data", {}).get(WIDGET_VIEW)):
+                mend(view["model_id"], about.rstrip("."))
+    return json.dumps(notebook)
 
 
 def fill_in(source: Path, executed: Path) -> None:

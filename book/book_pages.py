@@ -1,0 +1,69 @@
+"""A Sphinx extension: what this book's pages do differently from the theme's.
+
+Scripts come from the site itself (`vendor.py`), the ones no page uses are left out, and pictures carry their size and wait
+until a reader comes near them.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import vendor
+from PIL import Image
+
+SERVED = "_served"  # below the source folder: copied to the site's top as it is
+
+
+def choose_scripts(app, config) -> None:
+    """Addresses of MathJax and the widget manager: the site's own where build.py put them, else a CDN's."""
+    served = Path(app.srcdir) / SERVED
+    local = (served / "_vendor" / vendor.MATHJAX).exists()
+    config.html_extra_path = [*config.html_extra_path, *([SERVED] if served.exists() else [])]
+    # Sphinx counts addresses from _static, where jupyter-book would load every script it finds
+    address = (lambda path: f"../_vendor/{path}") if local else vendor.cdn
+    config.mathjax_path = address(vendor.MATHJAX)
+    config.nb_ipywidgets_js = {address(path): {} for path in vendor.WIDGETS}
+
+
+def finish_page(app, pagename, templatename, context, doctree) -> None:
+    """Leave out the live-code scripts (no page has them, and they declare a constant twice); mend the pictures."""
+    scripts = [s for s in context.get("script_files", []) if "thebe" not in f"{s.filename}{s.attributes.get('body', '')}".lower()]
+    if any("require.js" in str(s.filename) for s in scripts):
+        # the widget manager asks for its icon fonts below this address
+        base = 'var require = {baseUrl: document.documentElement.dataset.content_root + "_vendor"};'
+        at = next(k for k, s in enumerate(scripts) if "require.js" in str(s.filename))
+        scripts.insert(at, type(scripts[at])(None, body=base))
+    context["script_files"] = scripts
+    context["css_files"] = [c for c in context.get("css_files", []) if "thebe" not in str(c.filename)]
+    if context.get("body"):
+        sources = {name: Path(app.srcdir) / path for path, name in app.builder.images.items()}
+        context["body"] = lazy_pictures(context["body"], sources)
+
+
+def lazy_pictures(body: str, sources: dict[str, Path]) -> str:
+    """Every <img> of a page with its width and height; all but the first wait until they come into view."""
+    first = True
+
+    def mend(found: re.Match) -> str:
+        nonlocal first
+        tag, more = found.group(0), ""
+        path = sources.get(unquote(re.search(r'src="(?:[^"]*/)?([^"/]+)"', tag).group(1)))
+        if path and path.suffix == ".png" and " width=" not in tag:
+            with Image.open(path) as picture:
+                width, height = picture.size
+            more = f' width="{width}" height="{height}" style="--natural: {width}px"'
+        if path and path.suffix == ".png":
+            more += "" if first else ' loading="lazy"'
+            first = False
+        return tag.removesuffix("/>").removesuffix(">").rstrip() + more + " />"
+
+    return re.sub(r"<img [^>]*>", mend, body)
+
+
+def setup(app):
+    """Sphinx calls this once."""
+    app.connect("config-inited", choose_scripts)
+    app.connect("html-page-context", finish_page, priority=990)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
