@@ -30,11 +30,6 @@ def choose_scripts(app, config) -> None:
 def finish_page(app, pagename, templatename, context, doctree) -> None:
     """Leave out the live-code scripts (no page has them, and they declare a constant twice); mend the pictures."""
     scripts = [s for s in context.get("script_files", []) if "thebe" not in f"{s.filename}{s.attributes.get('body', '')}".lower()]
-    if any("require.js" in str(s.filename) for s in scripts):
-        # the widget manager asks for its icon fonts below this address
-        base = 'var require = {baseUrl: document.documentElement.dataset.content_root + "_vendor"};'
-        at = next(k for k, s in enumerate(scripts) if "require.js" in str(s.filename))
-        scripts.insert(at, type(scripts[at])(None, body=base))
     context["script_files"] = scripts
     context["css_files"] = [c for c in context.get("css_files", []) if "thebe" not in str(c.filename)]
     if context.get("body"):

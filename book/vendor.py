@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -49,6 +50,9 @@ PACKAGES = {
 SERVED = ("mathjax", "requirejs", "@jupyter-widgets/html-manager")
 MATHJAX = "mathjax/es5/tex-svg.js"
 WIDGETS = ("requirejs/require.js", "@jupyter-widgets/html-manager/dist/embed-amd.js")
+# the widget manager guesses where its icon fonts lie, and guesses wrong unless a CDN serves it
+ICONS = re.compile(r"(?<=\.p=)`\$\{\w+\.origin\}\$\{\w+\.pathname\}`")
+ICONS_HERE = '(document.documentElement.dataset.content_root||"")+"_vendor/@jupyter-widgets/html-manager/dist/"'
 CDN = "https://cdn.jsdelivr.net/npm/"
 INDEX = "https://registry.npmjs.org/"  # npm's own default, where neither npm nor NPM_CONFIG_REGISTRY names another
 
@@ -124,4 +128,6 @@ def serve_from(folder: Path, cache: Path | None = None) -> bool:
         return False
     for name, source in sources.items():
         shutil.copytree(source, folder / name)
+    widgets = folder / WIDGETS[1]
+    widgets.write_text(ICONS.sub(ICONS_HERE, widgets.read_text()))
     return True
