@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import base64
 import html
 import inspect
 import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -114,7 +116,9 @@ def with_texts(text: str) -> str:
     def mend(model: str, about: str) -> None:
         state = models.get(model, {}).get("state", {})
         if "<img alt=" in str(state.get("value", "")):
-            state["value"] = state["value"].replace('<img alt="', f'<img alt="{html.escape(about)}: ', 1)
+            width, height = png_size(state["value"])
+            size = f'width="{width}" height="{height}" style="--natural: {width}px"'
+            state["value"] = state["value"].replace('<img alt="', f'<img {size} alt="{html.escape(about)}: ', 1)
         for child in state.get("children", []):
             mend(child.removeprefix("IPY_MODEL_"), about)
 
@@ -124,6 +128,12 @@ def with_texts(text: str) -> str:
             if about and (view := output.get("data", {}).get(WIDGET_VIEW)):
                 mend(view["model_id"], about.rstrip("."))
     return json.dumps(notebook)
+
+
+def png_size(text: str) -> tuple[int, int]:
+    """Width and height of the PNG in a page's data address, from its first bytes."""
+    start = text.index("base64,") + len("base64,")
+    return struct.unpack(">II", base64.b64decode(text[start : start + 32])[16:24])
 
 
 def fill_in(source: Path, executed: Path) -> None:

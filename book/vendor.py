@@ -104,7 +104,7 @@ def _archive(name: str, version: str, folder: Path) -> Path:
         words = [npm, "pack", f"{name}@{version}", "--silent", "--fetch-retries=0", "--pack-destination", str(folder)]
         subprocess.run(words, check=True, capture_output=True, text=True, timeout=180, cwd=folder)
         return next(folder.glob("*.tgz"))
-    index = os.environ.get("NPM_CONFIG_REGISTRY") or os.environ.get("npm_config_registry") or INDEX
+    index = os.environ.get("NPM_CONFIG_REGISTRY", INDEX)
     address = f"{index.rstrip('/')}/{name}/-/{name.rpartition('/')[2]}-{version}.tgz"
     path = folder / "package.tgz"
     with urllib.request.urlopen(address, timeout=60) as answer, path.open("wb") as file:
