@@ -9,7 +9,7 @@ if (document.documentElement.scrollWidth > window_) say(`the page is ${document.
 for (const e of all('mjx-merror, [data-mjx-error]')) say('an equation is refused', e);
 for (const e of all('mjx-container', article)) if (!e.querySelector('mjx-assistive-mml')) say('an equation without MathML', e);
 const left = e => e.getBoundingClientRect().left;
-for (const e of all('mjx-container[display] > svg', article).filter(seen)) {
+for (const e of all('mjx-container[display] > :is(svg, mjx-math)', article).filter(seen)) {
   if (left(e) < left(e.parentElement) - 1) say('an equation loses its left edge', e);
 }
 for (const e of all('.bd-article *').filter(seen)) {
