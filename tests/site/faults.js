@@ -9,8 +9,9 @@ if (document.documentElement.scrollWidth > window_) say(`the page is ${document.
 for (const e of all('mjx-merror, [data-mjx-error]')) say('an equation is refused', e);
 for (const e of all('mjx-container', article)) if (!e.querySelector('mjx-assistive-mml')) say('an equation without MathML', e);
 const left = e => e.getBoundingClientRect().left;
-for (const e of all('mjx-container[display] > :is(svg, mjx-math)', article).filter(seen)) {
-  if (left(e) < left(e.parentElement) - 1) say('an equation loses its left edge', e);
+for (const e of all('div.math', article).filter(seen)) {
+  const glyphs = all('mjx-container svg *, mjx-mi, mjx-mo', e).filter(g => g.getBoundingClientRect().width).map(left);
+  if (Math.min(...glyphs) < left(e) - 1) say('an equation loses its left edge', e);
 }
 for (const e of all('.bd-article *').filter(seen)) {
   const box = e.getBoundingClientRect();
