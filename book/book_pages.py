@@ -73,6 +73,8 @@ def said(body: str) -> str:
 
 def setup(app):
     """Sphinx calls this once."""
+    # pages are built again when this file changes
+    app.add_config_value("book_pages", Path(__file__).read_text(), "html")
     app.connect("config-inited", choose_scripts)
     app.connect("html-page-context", finish_page, priority=990)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
