@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 N ?=
 PORT ?= 8000
 
-.PHONY: book chapter serve outputs test test-long bench lint clean
+.PHONY: book chapter serve links outputs test test-long bench lint clean
 
 book: $(VENV)/ready
 	$(BIN)/python book/build.py --scale $(SCALE) $(if $(DATA),--data $(abspath $(DATA)))
@@ -24,6 +24,9 @@ chapter: $(VENV)/ready  ## run chapter N alone, build its page, check it
 
 serve: $(VENV)/ready  ## the site from stored outputs, built anew and reloaded in the browser at every save
 	$(BIN)/python book/serve.py --port $(PORT)
+
+links: $(VENV)/ready  ## do the addresses of others still answer? (the site's own links: make test)
+	$(BIN)/python book/links.py _build/$(SCALE)/_build/html
 
 outputs: $(VENV)/ready  ## run the chapters at quick scale and keep their outputs in the notebooks
 	$(BIN)/python book/build.py --in-place

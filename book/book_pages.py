@@ -1,16 +1,18 @@
 """A Sphinx extension: what this book's pages do differently from the theme's.
 
 Scripts come from the site itself (`vendor.py`), the ones no page uses are left out, and pictures carry their size and wait
-until a reader comes near them.
+until a reader comes near them. Footer, social card, site map and the page for a wrong address are made here.
 """
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 from urllib.parse import unquote
 
 import vendor
+import yaml
 from PIL import Image
 
 SERVED = "_served"  # below the source folder: copied to the site's top as it is
@@ -27,6 +29,53 @@ def choose_scripts(app, config) -> None:
     config.nb_ipywidgets_js = {address(path): {} for path in vendor.WIDGETS}
 
 
+def address_of(repository: str) -> str:
+    """Where GitHub publishes a repository's site, from the repository's address."""
+    owner, name = repository.removeprefix("https://github.com/").split("/")
+    return f"https://{owner}.github.io/{name}/"
+
+
+def choose_words(app, config) -> None:
+    """The published address, and the edition in the footer: that of CITATION.cff."""
+    config.html_baseurl = address_of(config.html_theme_options["repository_url"])
+    edition = yaml.safe_load((Path(app.srcdir) / "CITATION.cff").read_text())
+    config.html_theme_options["extra_footer"] = f"Edition {edition['version']}, {edition['date-released']}"
+
+
+def add_pages(app):
+    """The page for a wrong address; served at any depth, so its addresses count from the site's top."""
+    home = f"{app.config.html_baseurl}book/intro.html"
+    body = (
+        f'<h1>No such page</h1><p>It may have moved. <a href="{home}">The book begins here</a>; the search finds the rest.</p>'
+    )
+    yield "404", {"title": "No such page", "body": f"{body}</p>"}, "page.html"
+
+
+def write_map(app, error) -> None:
+    """sitemap.xml: every page of the table of contents."""
+    if error is None and app.builder.name == "html":
+        places = "".join(f"<url><loc>{app.config.html_baseurl}{name}.html</loc></url>" for name in sorted(app.env.found_docs))
+        text = f'<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{places}</urlset>'
+        (Path(app.outdir) / "sitemap.xml").write_text(text)
+
+
+def card(title: str, body: str, address: str) -> str:
+    """What a link to a page shows elsewhere: its title, its first sentence or two, the book's picture."""
+    text = re.search(r"<p>(.*?)</p>", body, re.DOTALL)
+    about = " ".join(re.sub(r"<[^>]*>", "", text.group(1)).split())[:200] if text else title
+    title = re.sub(r"<[^>]*>", "", title)
+    pairs = {"og:title": title, "og:description": about, "og:image": f"{address}_static/page.png", "og:type": "article"}
+    tags = "".join(f'<meta property="{key}" content="{quote(value)}" />' for key, value in pairs.items())
+    return (
+        f'{tags}<meta name="description" content="{quote(about)}" /><meta name="twitter:card" content="summary_large_image" />'
+    )
+
+
+def quote(text: str) -> str:
+    """Text as an attribute's value."""
+    return html.escape(html.unescape(text))
+
+
 def finish_page(app, pagename, templatename, context, doctree) -> None:
     """Leave out the live-code scripts (no page has them, and they declare a constant twice); mend the pictures."""
     scripts = [
@@ -36,6 +85,10 @@ def finish_page(app, pagename, templatename, context, doctree) -> None:
     context["css_files"] = [c for c in context.get("css_files", []) if "thebe" not in str(c.filename)]
     if context.get("body"):
         sources = {name: Path(app.srcdir) / path for path, name in app.builder.images.items()}
+        tags = card(context.get("title", ""), context["body"], app.config.html_baseurl)
+        context["metatags"] = context.get("metatags", "") + tags
+        if pagename == "404":
+            context["metatags"] += f'<base href="{app.config.html_baseurl}" />'
         context["body"] = said(lazy_pictures(context["body"], sources))
 
 
@@ -76,5 +129,8 @@ def setup(app):
     # pages are built again when this file changes
     app.add_config_value("book_pages", Path(__file__).read_text(), "html")
     app.connect("config-inited", choose_scripts)
+    app.connect("config-inited", choose_words)
+    app.connect("html-collect-pages", add_pages)
+    app.connect("build-finished", write_map)
     app.connect("html-page-context", finish_page, priority=990)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

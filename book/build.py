@@ -135,7 +135,7 @@ def build_site(executed: Path, output: Path) -> Path:
     shutil.copytree(
         BOOK, fresh / "book", ignore=shutil.ignore_patterns("*.ipynb", "build.py", "__pycache__", ".ipynb_checkpoints")
     )
-    for name in ("_config.yml", "_toc.yml"):
+    for name in ("_config.yml", "_toc.yml", "CITATION.cff", "CHANGELOG.md"):
         shutil.copy(ROOT / name, fresh / name)
     for path in chapters():
         (fresh / "book" / path.name).write_text(with_texts((executed / path.name).read_text()))

@@ -20,7 +20,9 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book"))
+import book_pages  # noqa: E402
 import build  # noqa: E402
+import links  # noqa: E402
 import vendor  # noqa: E402
 
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -293,6 +295,67 @@ def test_pages_name_no_third_party(html):
     if not (html / "_vendor").exists():
         missing("the package index of npm cannot be reached")
     for page in html.rglob("*.html"):
-        asked = re.findall(r'<(?:script|link|img|iframe|source)\b[^>]*(?:src|href)="((?:https?:)?//[^"]+)"', page.read_text())
-        asked = [a for a in asked if "<link rel" not in a]
+        asked = re.findall(r'<(?:script|img|iframe|source)\b[^>]*src="((?:https?:)?//[^"]+)"', page.read_text())
+        asked += re.findall(r'<link\b[^>]*rel="(?:stylesheet|preload|icon)"[^>]*href="((?:https?:)?//[^"]+)"', page.read_text())
         assert not asked, f"{page.name} asks {asked}"
+
+
+def test_links_anchors_and_pictures_of_the_site_hold(html):
+    assert not list(links.broken(html))
+
+
+def test_broken_links_are_seen(tmp_path):
+    (tmp_path / "a.html").write_text('<a href="b.html#there">1</a><a href="b.html#gone">2</a><img src="gone.png"><a href="#x">')
+    (tmp_path / "b.html").write_text('<p id="there"></p>')
+    assert len(list(links.broken(tmp_path))) == 3
+
+
+def test_the_footer_names_the_edition_that_is_cited_and_installed(html):
+    import tomllib
+
+    edition = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == edition["version"]
+    for page in html.glob("book/*.html"):
+        assert f"Edition {edition['version']}, {edition['date-released']}" in page.read_text()
+
+
+def test_pages_say_where_they_live_and_what_they_show(html):
+    address = book_pages.address_of(build.repository()[0])
+    site_map = (html / "sitemap.xml").read_text()
+    for page in html.glob("book/*.html"):
+        text = page.read_text()
+        assert f'<link rel="canonical" href="{address}book/{page.name}"' in text
+        assert len(re.search(r'<meta name="description" content="([^"]*)"', text).group(1)) > 15, page.name
+        assert f'property="og:image" content="{address}_static/page.png"' in text
+        assert f"{address}book/{page.name}" in site_map
+    assert f'<base href="{address}"' in (html / "404.html").read_text()
+
+
+PRINTED = """
+const paper = document.documentElement.clientWidth, faults = [];
+for (const e of document.querySelectorAll('.bd-article *')) {
+  if (!e.checkVisibility() || e.closest('mjx-container, svg')) continue;
+  const right = e.getBoundingClientRect().right;
+  if (right > paper + 1) faults.push(`off the paper, ${right - paper}: ` + e.outerHTML);
+}
+for (const e of document.querySelectorAll('.bd-sidebar, .bd-header-article, .prev-next-area, .toggle-button, .copybtn'))
+  if (e.checkVisibility()) faults.push('on paper: ' + e.outerHTML);
+return faults.map(f => f.slice(0, 160));
+"""
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_prints_whole(address, browser, name):
+    """On paper nothing scrolls, so nothing may need to; what can be clicked only is left out."""
+    if browser.width == WIDTHS["phone"]:
+        return
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    browser.width = 720  # A4 between its margins
+    browser.resize(900)
+    try:
+        browser.open(f"{address}/book/{name}.html")
+        assert not browser.run(PRINTED)
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        browser.width = WIDTHS["desktop"]
+        browser.resize(900)
