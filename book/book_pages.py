@@ -61,8 +61,8 @@ def write_map(app, error) -> None:
 
 def card(title: str, body: str, address: str) -> str:
     """What a link to a page shows elsewhere: its title, its first sentence or two, the book's picture."""
-    text = re.search(r"<p>(.*?)</p>", body, re.DOTALL)
-    about = " ".join(re.sub(r"<[^>]*>", "", text.group(1)).split())[:200] if text else title
+    texts = [" ".join(re.sub(r"<[^>]*>", "", t).split()) for t in re.findall(r"<p>(.*?)</p>", body, re.DOTALL)]
+    about = next((text for text in texts if len(text) > 40), title)[:200]
     title = re.sub(r"<[^>]*>", "", title)
     pairs = {"og:title": title, "og:description": about, "og:image": f"{address}_static/page.png", "og:type": "article"}
     tags = "".join(f'<meta property="{key}" content="{quote(value)}" />' for key, value in pairs.items())
