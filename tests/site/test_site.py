@@ -158,7 +158,7 @@ FAULTS = (Path(__file__).parent / "faults.js").read_text()
 
 
 @pytest.fixture(scope="module", params=PAGES)
-def page(request, address, browser):
+def page(request, browser, address):
     """A page, opened once a width for all its tests."""
     browser.open(f"{address}/book/{request.param}.html")
     browser.name = request.param
@@ -204,7 +204,7 @@ def test_viewers_move_by_keys_without_a_kernel(page):
         page.wait(f"{shown} !== {json.dumps(before)}", "another picture", 10)
 
 
-def test_an_exercise_unfolds_by_a_key(address, browser):
+def test_an_exercise_unfolds_by_a_key(browser, address):
     from selenium.webdriver.common.keys import Keys
 
     browser.open(f"{address}/book/04-spatial-attention.html")
@@ -217,7 +217,7 @@ def test_an_exercise_unfolds_by_a_key(address, browser):
     browser.wait(f"{hidden} === {before - 1}", "the solution unfolded", 5)
 
 
-def test_the_search_finds(address, browser):
+def test_the_search_finds(browser, address):
     browser.open(f"{address}/search.html?q=excitation")
     browser.wait("document.querySelectorAll('#search-results li a').length > 0", "results of the search")
     found = browser.run("return [...document.querySelectorAll('#search-results li a')].map(a => a.textContent)")
@@ -226,7 +226,7 @@ def test_the_search_finds(address, browser):
     assert not browser.outside
 
 
-def test_the_search_opens_by_keys(address, browser):
+def test_the_search_opens_by_keys(browser, address):
     from selenium.webdriver.common.keys import Keys
 
     browser.open(f"{address}/book/intro.html")
@@ -234,7 +234,7 @@ def test_the_search_opens_by_keys(address, browser):
     browser.wait("document.activeElement.matches('input[type=search]')", "the search field", 5)
 
 
-def test_the_mode_switches_to_dark(address, browser):
+def test_the_mode_switches_to_dark(browser, address):
     browser.open(f"{address}/book/intro.html")
     for _ in range(3):  # light, dark, the system's
         browser.run("[...document.querySelectorAll('.theme-switch-button')].find(b => b.checkVisibility()).click()")
@@ -247,7 +247,7 @@ def test_the_mode_switches_to_dark(address, browser):
 
 
 @pytest.mark.parametrize("name", ["04-spatial-attention", "intro"])
-def test_the_tab_key_reaches_everything(address, browser, name):
+def test_the_tab_key_reaches_everything(browser, address, name):
     from selenium.webdriver.common.keys import Keys
 
     browser.open(f"{address}/book/{name}.html")
@@ -269,7 +269,7 @@ def test_the_tab_key_reaches_everything(address, browser, name):
     assert not left
 
 
-def test_a_page_reads_from_a_folder(html, browser):
+def test_a_page_reads_from_a_folder(browser, html):
     """No server: equations and viewers stand, and the console is quiet."""
     browser.open((html / "book" / "05-channel-attention.html").as_uri())
     assert not browser.errors
@@ -345,7 +345,7 @@ return faults.map(f => f.slice(0, 160));
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_prints_whole(address, browser, name):
+def test_a_page_prints_whole(browser, address, name):
     """On paper nothing scrolls, so nothing may need to; what can be clicked only is left out."""
     if browser.width == WIDTHS["phone"]:
         return
