@@ -154,6 +154,17 @@ def axe():
         missing(f"axe-core cannot be had: {error}")
 
 
+PRINTED = """
+const paper = document.documentElement.clientWidth, faults = [];
+for (const e of document.querySelectorAll('.bd-article *')) {
+  if (!e.checkVisibility() || e.closest('mjx-container, svg')) continue;
+  const right = e.getBoundingClientRect().right;
+  if (right > paper + 1) faults.push(`off the paper, ${right - paper}: ` + e.outerHTML);
+}
+for (const e of document.querySelectorAll('.bd-sidebar, .bd-header-article, .prev-next-area, .toggle-button, .copybtn'))
+  if (e.checkVisibility()) faults.push('on paper: ' + e.outerHTML);
+return faults.map(f => f.slice(0, 160));
+"""
 FAULTS = (Path(__file__).parent / "faults.js").read_text()
 
 
@@ -187,6 +198,21 @@ def test_colours_can_be_told_apart(page, axe, theme):
         return  # the desktop's colours
     page.run(f"document.documentElement.dataset.theme = '{theme}'")
     assert not page.check(axe, {"runOnly": ["color-contrast"]})
+
+
+def test_a_page_prints_whole(page):
+    """On paper nothing scrolls, so nothing may need to; what can only be clicked is left out."""
+    if page.width == WIDTHS["phone"]:
+        return
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    page.width = 720  # A4 between its margins
+    page.resize(900)
+    try:
+        assert not page.run(PRINTED)
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        page.width = WIDTHS["desktop"]
+        page.resize(900)
 
 
 def test_viewers_move_by_keys_without_a_kernel(page):
@@ -329,33 +355,3 @@ def test_pages_say_where_they_live_and_what_they_show(html):
         assert f'property="og:image" content="{address}_static/page.png"' in text
         assert f"{address}book/{page.name}" in site_map
     assert f'<base href="{address}"' in (html / "404.html").read_text()
-
-
-PRINTED = """
-const paper = document.documentElement.clientWidth, faults = [];
-for (const e of document.querySelectorAll('.bd-article *')) {
-  if (!e.checkVisibility() || e.closest('mjx-container, svg')) continue;
-  const right = e.getBoundingClientRect().right;
-  if (right > paper + 1) faults.push(`off the paper, ${right - paper}: ` + e.outerHTML);
-}
-for (const e of document.querySelectorAll('.bd-sidebar, .bd-header-article, .prev-next-area, .toggle-button, .copybtn'))
-  if (e.checkVisibility()) faults.push('on paper: ' + e.outerHTML);
-return faults.map(f => f.slice(0, 160));
-"""
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_prints_whole(browser, address, name):
-    """On paper nothing scrolls, so nothing may need to; what can be clicked only is left out."""
-    if browser.width == WIDTHS["phone"]:
-        return
-    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    browser.width = 720  # A4 between its margins
-    browser.resize(900)
-    try:
-        browser.open(f"{address}/book/{name}.html")
-        assert not browser.run(PRINTED)
-    finally:
-        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
-        browser.width = WIDTHS["desktop"]
-        browser.resize(900)
