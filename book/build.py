@@ -146,7 +146,7 @@ def build_site(executed: Path, output: Path) -> Path:
     words = [str(jupyter_book), "build", str(source), "--path-output", str(output), "-W", "-n", "--keep-going", "-q"]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
-        shutil.rmtree(output / "_build")  # a page built with a warning would pass for unchanged
+        shutil.rmtree(output / "_build", ignore_errors=True)  # a page built with a warning would pass for unchanged
         raise RuntimeError(f"the site has warnings:\n{(done.stdout + done.stderr)[-4000:]}")
     return output / "_build" / "html" / "index.html"
 
