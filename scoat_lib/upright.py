@@ -18,6 +18,7 @@ from skimage.morphology import convex_hull_image
 from scoat_lib.scan import Scan, ScanError, check_hounsfield
 
 AS_SAID, REVERSED, UNKNOWN = "as the header says", "reversed", "cannot know"
+LEAST_MM = 100.0  # of a stack that is believed in more than front and back
 GRID = 4.0  # mm
 MOST_SLICES = 64  # spread over the scan; more change nothing but the time
 SURE = {"front and back": 0.4, "head and foot": 0.4, "left and right": 0.5}  # a score from here on is a verdict
@@ -82,9 +83,6 @@ def look(scan: Scan) -> Position:
     head_foot = _verdict("head and foot", _head_foot_cues(chest))
     feet = {AS_SAID: 1, REVERSED: -1, UNKNOWN: 0}[head_foot.says]
     return Position(front_back, head_foot, _verdict("left and right", _left_right_cues(chest, feet)))
-
-
-LEAST_MM = 100.0
 
 
 def warning(scan: Scan, name: str | None = None) -> str | None:
