@@ -248,10 +248,7 @@ class Cohort:
         self._cache = Path(cache) if cache else cache_folder() / "slices"
         self.images, self.masks, self._spacing = {}, {}, {}
         for name in names:
-            folder = self._written(self.cases[name])
-            self.images[name] = np.load(folder / "images.npy", mmap_mode="r")
-            self.masks[name] = np.load(folder / "masks.npy", mmap_mode="r")
-            self._spacing[name] = tuple(json.loads((folder / "made-by.json").read_text())["grid_mm"])
+            self.images[name], self.masks[name], self._spacing[name] = self._opened(self.cases[name])
         self.lesion_slices = {name: np.flatnonzero(self.masks[name].any(axis=(1, 2))) for name in names}
 
     @classmethod
@@ -323,6 +320,21 @@ class Cohort:
                 dealt._spacing[f"{name}#{hand}"] = self._spacing[name]
         dealt.lesion_slices = {n: np.flatnonzero(m.any(axis=(1, 2))) for n, m in dealt.masks.items()}
         return dealt
+
+    def _opened(self, case: Case) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+        """A case's slices, masks and spacing from its cache; a cache that is cut or lacks a part is made again."""
+        for last in (False, True):
+            folder = self._written(case)
+            try:
+                images, masks = (np.load(folder / part, mmap_mode="r") for part in ("images.npy", "masks.npy"))
+                spacing = tuple(float(mm) for mm in json.loads((folder / "made-by.json").read_text())["grid_mm"])
+                if images.shape != masks.shape or len(spacing) != 3:
+                    raise ValueError("its parts do not belong together")
+                return images, masks, spacing
+            except (ValueError, KeyError, OSError, EOFError) as error:
+                if last:
+                    raise DataError(f"{folder}: this cache cannot be read though it was just made ({error})") from error
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _written(self, case: Case) -> Path:
         made_by = {

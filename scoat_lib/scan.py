@@ -35,6 +35,7 @@ FAT_TO_MUSCLE = (90.0, 170.0)  # HU from the one's peak to the other's, wherever
 
 AIR_RANGE, SOFT_RANGE = (-1100.0, -600.0), (-250.0, 250.0)  # HU of air and lung, of fat to contrast-filled muscle
 LEAST_AIR, LEAST_SOFT = 0.01, 0.02  # share of a chest's voxels, what pads it left out
+DENSE, MOST_DENSE = 600.0, 0.15  # HU of dense bone, and the share of it that no chest has
 OFF = 80.0  # HU by which a scan's own air or muscle may lie off before it is said
 LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary name beside it is longer
 INT16 = 32767  # NIfTI-1 holds no longer side
@@ -239,8 +240,12 @@ def check_hounsfield(scan: Scan) -> list[str]:
         )
     inside = _without_padding(scan.voxels)
     air, soft = (float(np.mean((inside >= a) & (inside <= b))) if len(inside) else 0.0 for a, b in (AIR_RANGE, SOFT_RANGE))
-    if air < LEAST_AIR:
-        raise ScanError(f"{scan._name}: is not in Hounsfield units, or no chest: no air lies near -1000 HU; {_shift(inside)}")
+    dense = float(np.mean(inside > DENSE)) if len(inside) else 0.0
+    if air < LEAST_AIR or dense > max(MOST_DENSE, air):
+        raise ScanError(
+            f"{scan._name}: is not in Hounsfield units, or no chest: too little of it lies near air's -1000 HU; "
+            f"{_shift(inside)}"
+        )
     notes = []
     if soft < LEAST_SOFT:
         notes.append(f"only {100 * soft:.1f} % of it is soft tissue; is it a whole chest, and in Hounsfield units?")

@@ -108,6 +108,7 @@ def train(
         thin_below=thin_below,
         augment=augment,
         precision=precision,
+        devices=devices,
         seed=seed,
     )
     cohort, split = experiments.prepare(recipe, data)
@@ -120,7 +121,6 @@ def train(
         split,
         folder,
         accelerator=where,
-        devices=devices,
         workers=workers,
         progress=not json_ and sys.stderr.isatty(),
         stop_at=time.time() + 60 * budget if budget else None,
