@@ -107,3 +107,16 @@ def test_what_is_measured_on_a_finished_run(data_folder, tmp_path):
     lesion = sum(b["voxels"] * b["was"] for b in one["bins"])
     assert lesion == pytest.approx(tp + fn, rel=0.02, abs=40)
     assert 0 <= one["ece"] <= one["ece without the easy background"] <= 1
+
+
+def test_the_index_of_results_is_made_from_them():
+    from scoat_lib import report
+    from studies import index
+
+    results = report.load(ROOT / "results")
+    made = index.text(results)
+    assert (ROOT / "results" / "INDEX.md").read_text() == made, "python -m studies.index"
+    assert made.count(".json`") == len(results)
+    assert "of 15 runs" in made
+    assert "of 70 runs" in made  # six rivals, V1 to V3 and five losses on five folds
+    assert "of 30 runs" in made
