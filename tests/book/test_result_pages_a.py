@@ -10,7 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from scoat_lib import claims, grids, metrics, report, rule, words
+from scoat_lib import claims, grids, metrics, plots, report, rule, words
 from scoat_lib.training import Recipe, rate_at
 
 ROOT = Path(__file__).parents[2]
@@ -93,10 +93,11 @@ CASES = {
 
 
 def result_cells(chapter):
-    """The folded cells that turn results into prose: they display Markdown made by `words`, and name their results."""
+    """The folded cells that turn results into prose, tables and figures."""
     found = []
     for cell in PAGES[chapter].cells:
-        if cell.cell_type == "code" and "display(Markdown(" in cell.source:
+        shows = r"display\(Markdown\(|words\.|report\.|plots\.(table_figure|box_plot|paired_differences)|plt\.Axes|table\.rows"
+        if cell.cell_type == "code" and re.search(shows, cell.source) and "import numpy" not in cell.source:
             tags = set(cell.metadata.get("tags", []))
             assert {"hide-input", "nbval-ignore-output"} <= tags, cell.source
             found.append(cell)
@@ -213,9 +214,13 @@ def test_the_pages_own_cells_make_prose_of_any_results(chapter, case, monkeypatc
     """Every cell that makes prose runs with made-up results, in a namespace that holds what the page has at that point."""
     import pandas as pd
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import NullFormatter
+
+    monkeypatch.setattr(plt, "show", lambda: None)
 
     results, out = CASES[case], []
-    monkeypatch.setattr(report, "load", lambda folder: results)
+    monkeypatch.chdir(ROOT / "book")
+    monkeypatch.setattr(report, "load", lambda folder: [] if "peers" in str(folder) else results)
     monkeypatch.setattr(report, "readers", lambda folder: AGREEMENT if case != "nothing" else None)
     table = {f"table{k}": (report.tables(results, grids.get(f"table{k}")) or [None])[0] for k in (1, 2)}
     space = {
@@ -233,7 +238,7 @@ def test_the_pages_own_cells_make_prose_of_any_results(chapter, case, monkeypatc
         "agreement": AGREEMENT if case != "nothing" else None,
         "measured": None,
         "scans": None,
-        "simulation": SIMULATION,
+        "simulation": None if case == "nothing" else SIMULATION,
         "table": table["table1" if chapter == "11" else "table2"],
         "TABLE2": grids.get("table2"),
         "json": json,
@@ -249,6 +254,9 @@ def test_the_pages_own_cells_make_prose_of_any_results(chapter, case, monkeypatc
         "dsc_of": {n: [0.9, 0.8, 0.6, 0.3, 0.0] for n in ("PSPNet", "U-Net", "SCOAT-Net")},
         "five": [(90, "a", 1), (60, "a", 2), (30, "b", 1), (9, "b", 2), (4, "b", 3)],
         "limits": pd.DataFrame({"voxels": [30, 300, 3000], 2: 0.9, 4: 0.8, 8: [0.0, 0.2, 0.4], 16: 0.0}),
+        "plots": plots,
+        "NullFormatter": NullFormatter,
+        "seconds": {n: 1.0 + k for k, n in enumerate(grids.get("table2").rows)} | {"U-Net": 1.0},
         "costs": {n: {"parameters, M": 40.0, "GFLOP": 500.0, "feature maps, MB": 9.0} for n in grids.get("table2").rows},
         "rates": np.r_[[1e-3] * 30, [1e-7] * 20],
         "total": 3.4e6,
@@ -393,6 +401,10 @@ def test_10_the_rule_is_told_as_the_simulation_has_it():
     frame = words.rivals(SIMULATION, {rule.NAME: "chosen", "percentile bootstrap over patients": "bootstrap"})
     assert frame.passes.to_dict() == {"bootstrap": "no", "chosen": "yes"}
     assert frame["false decisions at worst, %"]["bootstrap"] > 30
+    assert SIMULATION["confirmation"][0]["replicates"] == 5 * SIMULATION["replicates"]
+    for text in (words.tested, words.sees, words.equivalence):
+        assert "not run" in text(None)
+        assert "nan" not in text(SIMULATION)
     seen = words.visible(SIMULATION)
     assert list(seen) == ["1 seed", "3 seeds"]
     assert (seen["3 seeds"] < seen["1 seed"]).all()
