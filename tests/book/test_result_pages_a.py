@@ -359,6 +359,8 @@ def test_8_the_yardstick_is_the_two_readers_file():
         assert f"{value:.1f}" in text
     assert [round(d[k], 1) for k in ("mean", "lowest", "highest")] == list(report.BETWEEN_READERS)
     frame = words.readers(AGREEMENT)
+    assert len(frame) == 6
+    assert "For six scans of this record a second radiologist" in PROSE["08"]
     assert (frame.counts == "yes").sum() == d["scans"]
     assert "bartoli" not in PROSE["08"] + PROSE["09"]
 
@@ -373,6 +375,28 @@ def test_9_of_the_fifty_epochs_the_last_twenty_lie_below():
     assert "to a few per cent" not in text
     after = rate_at(Recipe(schedule="paper", rate=0.01, epochs=60), 40, 0.5, None)
     assert after == pytest.approx(1e-6), "after 40 epochs a millionth"
+
+
+def test_9_the_recipe_told_is_the_recipe_run():
+    made, protocol = Recipe(), " ".join((ROOT / "results" / "PROTOCOL.md").read_text().split())
+    assert (made.width, made.size, made.epochs, made.schedule, made.batch) == (8, 128, 16, "modern", 4)
+    assert (made.precision, made.thin_below, made.augment) == ("32-true", 2.0, 2.0)
+    text = " ".join(PROSE["09"].split())
+    assert "width 8, 128 × 128, 16 epochs of the modern schedule, batch 4, float32" in text
+    assert "closer than 2 mm every second slice" in text
+    assert "augmentation has strength 2" in text
+    assert "nine times as long" in text
+    assert "nine times as long" in protocol
+
+
+def test_2_how_far_a_slice_is_turned():
+    from scoat_lib.slices import Augmentation
+
+    here = Augmentation()
+    assert np.degrees(here.angle) < 6
+    assert here.zoom == 0.1
+    assert Recipe().augment == 2, "twice as much in the reported runs"
+    assert "turned by at most 6 degrees, zoomed by at most 10 % here, twice as much in the reported runs" in PROSE["02"]
 
 
 def test_10_phantoms_are_called_phantoms_and_no_fold_is_said_to_reach_heavy():
