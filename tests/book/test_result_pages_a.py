@@ -418,7 +418,16 @@ def test_10_the_rule_is_told_as_the_simulation_has_it():
     text = " ".join(PROSE["10"].split())
     for part in ("larger of two errors", "equivalent within ±3 points", "Student", "not independent"):
         assert part in text, part
+    shown = next(
+        o.text for c in PAGES["10"].cells for o in c.get("outputs", []) if "false decisions: boot" in o.get("text", "")
+    )
+    bootstrap, ours = (int(v) for v in re.findall(r"(\d+) %", shown))
+    assert 30 <= bootstrap <= 37, "about one of three"
+    assert ours == 5, "one of twenty"
     names = {c["name"] for c in SIMULATION["candidates"]}
+    above = [c for c in SIMULATION["candidates"] if c["level"] == rule.LEVEL and (c["mean width"] or 99) < 9.232]
+    sure = [c["name"] for c in above if 100 * c["worst false decisions"] <= 100 * SIMULATION["allowed false decisions"]]
+    assert sure == ["mixed model, folds' freedom"], "all above it but the mixed model are too sure"
     told = re.search(r"RIVALS = \{(.*?)\}", CODE["10"], flags=re.S).group(1)
     for name in re.findall(r'"([^"]+)":', told):
         assert name in names, name
