@@ -217,24 +217,11 @@ def test_the_register_shows_what_every_reading_does_or_that_it_was_not_run(fille
     spread = max(measured["average"].values()) - min(measured["average"].values())
     rows = report.tables(report.load(ROOT / "results"), grids.get("table2"))[0].rows.DSC.dropna()
     assert spread > rows.max() - rows.min()
-    text = prose(NOTEBOOKS["08-metrics"])
-    low, high = min(measured["average"].values()), max(measured["average"].values())
-    assert f'"a network of {low:.0f} %" and "a network of {high:.0f} %"' in text
-    assert f"is about {measured['average']['patients with at least 1 000 lesion voxels']:.0f} %" in text
-    assert f"RLP of {grids.get('table2').paper['SCOAT-Net']['RLP']} and our {measured['regions'][0]['RLP']:.0f} are" in text
-    rlp = {v["per"]: v["RLP"] for v in measured["regions"] if v["connectivity"] == "full"}
-    assert 1.7 < rlp["slice"] / rlp["scan"] < 2
 
 
 def test_what_the_prose_says_of_results_holds():
     """Sentences that results/ could outgrow: when one fails, run more or write anew."""
     results = report.load(ROOT / "results")
-    losses = report.tables(results, grids.get("table1"))[0].rows.SEN
-    three = losses[["BCE", "BCE-Dice", "Dice"]]
-    assert "within two points of sensitivity of each other" in prose(NOTEBOOKS["11-losses-compared"])
-    assert three.max() - three.min() <= 2
-    assert losses["IoU"] < three.min(), "and IoU, which at its optimum marks the most, has the lowest"
-
     split = report.tables(results, grids.get("split"))[0].rows
     assert "more than seven points of DSC, where the paper" in prose(NOTEBOOKS["17-what-goes-wrong"])
     assert min(split.difference["by slice"], split["DSC, pooled"]["by slice"] - split["DSC, pooled"]["by patient"]) > 7
@@ -259,32 +246,7 @@ def test_what_the_prose_says_of_results_holds():
     assert all(c["status"] == claims.OPEN and c["patients"] >= claims.FEWEST for c in others), "are not told apart"
     dsc = next(c for c in compared if (c["other"], c["metric"]) == ("UNet++", "DSC"))
     assert claims.excluded(dsc)
-    assert dsc["patients"] == 10, "chapter 12: ten for UNet++, five for the others"
-    assert {c["patients"] for c in compared if c["other"] != "UNet++"} == {5}
     assert "ends below the paper's advantage of 4.7 points" in prose(NOTEBOOKS["16-ledger"])
-
-    scales = json.loads((ROOT / "results" / "readings" / "hu-scale.json").read_text())["patients"]
-    off = {name for name, row in scales.items() if 145 < row["muscle"] < 205}
-    assert len(off) == sum(row["muscle"] > 100 for row in scales.values()) == 9, "chapter 2: in nine of the fifteen"
-    second = {name for name in scales if name.startswith("radiopaedia")}
-    assert len(second) == 7
-    assert all(abs(scales[name]["air"] + 1000) > 50 for name in second), "air is not at −1000 either"
-    assert scales["radiopaedia_013"]["air"] == pytest.approx(-807, abs=1)
-
-    def dsc(found):
-        own = [r for r in found if (r["recipe"]["network"], r["recipe"]["seed"]) == ("scoatnet", 0)]
-        return report.per_patient(own)
-
-    calibrated = dsc(report.alike(results, Recipe(calibrate=True)))
-    gain = (100 * (calibrated.DSC - dsc(report.alike(results)).DSC)).dropna()
-    assert len(gain) == 9
-    assert gain["radiopaedia_012"] > 10
-    assert max(abs(gain["radiopaedia_017"]), abs(gain["radiopaedia_018"])) < 1.5, "next to nothing"
-    assert gain.drop(list(second), errors="ignore").max() < 0.05, "stays or loses"
-    assert gain.idxmin() == "coronacases_004"
-    assert "coronacases_004" not in off
-    large = calibrated.lesion_voxels >= report.LEAST
-    assert -3 < gain[large].mean() < -1.5, "the mean falls by some two points"
 
     volumes = report.per_patient([r for r in report.alike(results) if r["recipe"]["network"] == "scoatnet"])
     error = (volumes.predicted_ml - volumes.true_ml).dropna()

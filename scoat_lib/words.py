@@ -1,0 +1,414 @@
+"""What results say, in sentences and small tables for a page: they read well when nothing, a part or all was run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from scoat_lib import claims, metrics, report, rule
+from scoat_lib.grids import Grid, get
+from scoat_lib.report import NOT_RUN, Table
+
+LEAST = f"{report.LEAST:,}".replace(",", " ")
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign and a true minus; "–" for nan."""
+    return "–" if value != value else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def plain(value: float, digits: int = 1) -> str:
+    """A number with a true minus; "–" for nan."""
+    return "–" if value != value else f"{value:.{digits}f}".replace("-", "−")
+
+
+def count(number: int, what: str) -> str:
+    """ "1 patient", "13 patients"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def shown(table: Table | None, grid: Grid) -> pd.DataFrame:
+    """A grid's table for a page: score, interval, paper, the other five metrics, Δ against the reference, p and n, in words.
+
+    table: from `report.tables`; None where no row was run. Every row of the grid has a line.
+    """
+    lines: dict[str, dict] = {}
+    for label in grid.rows:
+        paper = plain(grid.paper.get(label, {}).get("DSC", math.nan), 2)
+        row = None if table is None else table.rows.loc[label]
+        if row is None or not row["all patients"]:
+            lines[label] = {"DSC, %": NOT_RUN, "paper": paper}
+            continue
+        lines[label] = {
+            "DSC, %": plain(row.DSC),
+            "95 %": f"{plain(row.low)} … {plain(row.high)}" if row.low == row.low else "–",
+            "paper": paper,
+            "n": str(int(row.patients)),
+            "folds": str(len(str(row.folds).split(","))),
+            "seeds": str(int(row.seeds)),
+            **{m: plain(row[m]) for m in metrics.METRICS[1:]},
+            "Δ": signed(row.difference) if row.difference == row.difference else "",
+            "Δ, 95 %": f"{signed(row['diff low'])} … {signed(row['diff high'])}" if row["diff low"] == row["diff low"] else "",
+            "p": report.p_in_words(row.p),
+            "HD95, mm": plain(row["HD95, mm"], 0),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index").fillna("")
+
+
+def state(table: Table | None, grid: Grid) -> str:
+    """How much of a grid was run: rows, folds and the patients of its reference row."""
+    if table is None:
+        return f"None of the {len(grid.rows)} rows was run yet."
+    done = table.rows[table.rows["all patients"] > 0]
+    folds = sorted({fold for text in done.folds for fold in str(text).split(", ")})
+    who = f"{len(done)} of {len(grid.rows)} rows were run, on {count(len(folds), 'fold')} of {grid.folds}"
+    first = table.rows.loc[grid.reference]
+    if not first["all patients"]:
+        return f"{who}; {grid.reference}, with which the others are compared, is not among them."
+    return f"{who}; {grid.reference} has {count(int(first.patients), 'patient')} with at least {LEAST} lesion voxels."
+
+
+def comparison(found: dict) -> str:
+    """A comparison of `claims.compare` in sentences: the difference, its interval, n, the word, what could have been seen."""
+    name = f"{found['one']} minus {found['other']}"
+    if not found["patients"]:
+        return f"{name}: {NOT_RUN}."
+    who = count(found["patients"], "patient")
+    difference = f"{signed(found['sign'] * found['difference'])} points of {found['metric']}"
+    if found["low"] != found["low"]:
+        return f"{name}: {difference} over {who}, too few for an interval."
+    ends = sorted(found["sign"] * found[end] for end in ("low", "high"))
+    text = f"{name}: {difference} (95 % interval {signed(ends[0])} … {signed(ends[1])}, {who})."
+    better = "better" if found["sign"] > 0 else "worse"
+    word = {claims.HOLDS: "holds", claims.FAILS: "does not hold", claims.OPEN: "is undecided"}[found["status"]]
+    text += f" That {found['one']} is the {better} of the two **{word}**."
+    beside = [f"They are equivalent within ±{rule.MARGIN:g} points."] if found["equivalent"] else []
+    if found["excluded"]:
+        beside.append(f"The paper's {found['paper']:.1f} points are excluded.")
+    if found["status"] == claims.OPEN:
+        needed = found["needed"]
+        wanted = "no number of patients would decide it" if math.isinf(needed) else f"about {needed:.0f} patients would decide"
+        beside.append(f"{found['visible']:.1f} points could have been seen; {wanted}.")
+    return " ".join([text, *beside])
+
+
+def claim(results: list[dict], number: str) -> str:
+    """A claim of the ledger with its word and how many of its comparisons say what."""
+    (found,) = [c for c in claims.CLAIMS if c.number == number]
+    verdict = found.decide(results)
+    text = f"Claim {number}, “{found.text}”: **{verdict.status}**"
+    runs = [c for c in verdict.comparisons if c["patients"]]
+    if not verdict.comparisons:
+        return f"{text} ({verdict.reason})."
+    if not runs:
+        return f"{text}; its comparisons were {NOT_RUN}."
+    states = [c["status"] for c in verdict.comparisons]
+    verbs = {claims.HOLDS: "hold", claims.FAILS: "do not hold", claims.OPEN: "are undecided"}
+    parts = [f"{states.count(s)} {verb}" for s, verb in verbs.items() if s in states]
+    missing = len(states) - len(runs)
+    return f"{text}; of {len(states)} comparisons {', '.join(parts)}" + (f" ({missing} of them {NOT_RUN})." if missing else ".")
+
+
+def of_network(results: list[dict], network: str) -> list[dict]:
+    """A network's runs by the protocol's recipe."""
+    return [r for r in report.alike(results) if r["recipe"]["network"] == network]
+
+
+def patients_beside(results: list[dict], names: dict[str, str]) -> pd.DataFrame:
+    """Every patient's DSC in per cent by network, lightest fold first; seeds averaged. names: network → label. May be empty."""
+    frames = {label: report.per_patient(of_network(results, name)) for name, label in names.items()}
+    frames = {label: frame for label, frame in frames.items() if len(frame)}
+    if not frames:
+        return pd.DataFrame()
+    wide = pd.DataFrame({label: 100 * frame.DSC for label, frame in frames.items()})
+    about = pd.concat([frame[["fold", "lesion_voxels"]] for frame in frames.values()])
+    about = about[~about.index.duplicated()].reindex(wide.index)
+    wide.insert(0, "fold", about.fold.astype(int))
+    wide.insert(1, "lesion voxels", about.lesion_voxels.astype(int))
+    return wide.sort_values(["fold", "lesion voxels"]).rename_axis("patient")
+
+
+# --- chapter 8 -------------------------------------------------------------------------------------------------------
+
+
+def readers(agreement: dict | None, least: int = report.LEAST) -> pd.DataFrame:
+    """Two radiologists scan by scan: DSC in per cent, either's lesion voxels, whether the scan counts. May be empty."""
+    rows = {
+        scan: {
+            "DSC, %": plain(100 * c["DSC"]),
+            "voxels, first reader": c["tp"] + c["fn"],
+            "voxels, second reader": c["tp"] + c["fp"],
+            "counts": "yes" if c["tp"] + c["fn"] >= least else f"no, below {LEAST} voxels",
+        }
+        for scan, c in (agreement or {"scans": {}})["scans"].items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def about_readers(agreement: dict | None) -> str:
+    """The two readers' DSC: mean, lowest, highest, number of scans; and how much fewer or more the second outlines."""
+    if not agreement:
+        return "The two readers were not compared yet."
+    d = agreement["DSC, per cent"]
+    large = [c for c in agreement["scans"].values() if c["tp"] + c["fn"] >= d["least voxels"]]
+    fewer = sum(c["fp"] < c["fn"] for c in large)
+    return (
+        f"Over the {d['scans']} scans of at least {LEAST} lesion voxels two radiologists reach a mean DSC of "
+        f"{d['mean']:.1f} % with each other, from {d['lowest']:.1f} to {d['highest']:.1f} %. In "
+        f"{f'all {fewer}' if fewer == len(large) else f'{fewer} of them'} the second outlines less than the first."
+    )
+
+
+def against_readers(results: list[dict], agreement: dict | None, network: str = "scoatnet", label: str = "SCOAT-Net") -> str:
+    """A network beside the two readers, on the scans that its folds left out and both read."""
+    if not agreement:
+        return f"{label} beside the readers: {NOT_RUN}."
+    frame = report.against_readers(of_network(results, network), agreement)
+    frame = frame[frame.lesion_voxels >= report.LEAST]
+    if not len(frame):
+        return f"{label} beside the readers: {NOT_RUN} on a scan that both have read."
+    which = "On the one scan" if len(frame) == 1 else f"Over the {len(frame)} scans"
+    return (
+        f"{which} of at least {LEAST} lesion voxels that both have read and its fold left out, "
+        f"{label} has a mean DSC of {frame['first'].mean():.1f} % with the first reader and {frame.second.mean():.1f} % with "
+        f"the second; the two readers have {frame.readers.mean():.1f} % with each other."
+    )
+
+
+def readings(measured: dict | None) -> str:
+    """How far one network's DSC moves with what is averaged, and RLP with what a region is (results/readings)."""
+    if not measured:
+        return f"What the definitions do to one trained network: {NOT_RUN}."
+    average = {k: v for k, v in measured["average"].items() if v is not None}
+    low, high = min(average, key=average.get), max(average, key=average.get)
+    rlp = {(r["connectivity"], r["per"]): r["RLP"] for r in measured["regions"] if r["found"] == "holds-centre"}
+    return (
+        f"One network, {len(measured['patients']['all'])} scans: its DSC is {average[low]:.0f} % ({low}) or "
+        f"{average[high]:.0f} % ({high}). Its RLP is {rlp['full', 'scan']:.0f} % with regions of the whole scan and "
+        f"{rlp['full', 'slice']:.0f} % with regions of each slice; with face connectivity in place of full it is "
+        f"{rlp['face', 'scan']:.0f} %."
+    )
+
+
+def centres(results: list[dict], network: str = "scoatnet", label: str = "SCOAT-Net") -> str:
+    """RLP and RLR with equation 10 in millimetres and in voxels, over the primary endpoint's patients; seeds averaged."""
+    rows = []
+    for result in of_network(results, network):
+        whole: dict[str, dict] = {}
+        for scan, c in result["patients"].items():
+            more = result["measures"][scan]
+            if "regions in voxels" in more:
+                row = whole.setdefault(more["patient"], {"mm": dict.fromkeys(c, 0), "voxels": dict.fromkeys(c, 0)})
+                for unit, added in (("mm", c), ("voxels", c | more["regions in voxels"])):
+                    row[unit] = {k: row[unit][k] + added[k] for k in c}
+        for patient, row in whole.items():
+            if row["mm"]["tp"] + row["mm"]["fn"] >= report.LEAST:
+                scores = {unit: metrics.from_counts(v) for unit, v in row.items()}
+                rows.append({"patient": patient} | {f"{m} {u}": 100 * s[m] for u, s in scores.items() for m in ("RLP", "RLR")})
+    if not rows:
+        return f"Regions by millimetres and by voxels: {NOT_RUN}."
+    mean = pd.DataFrame(rows).groupby("patient").mean().mean()
+    patients = len({row["patient"] for row in rows})
+    return (
+        f"{label}, {count(patients, 'patient')}: RLP {mean['RLP mm']:.1f} % and RLR {mean['RLR mm']:.1f} % with equation 10 in "
+        f"millimetres; {mean['RLP voxels']:.1f} % and {mean['RLR voxels']:.1f} % in voxels."
+    )
+
+
+# --- chapter 9 -------------------------------------------------------------------------------------------------------
+
+
+def endpoint(results: list[dict], network: str, label: str) -> str:
+    """A network's primary endpoint with its interval, n, and the plain and pooled DSC beside it."""
+    frame = report.per_patient(of_network(results, network))
+    if not len(frame):
+        return f"{label} on real scans: {NOT_RUN}."
+    large = frame[frame.lesion_voxels >= report.LEAST]
+    found = rule.interval(100 * large.DSC, large.fold)
+    pooled = 200 * frame.tp.sum() / (2 * frame.tp + frame.fp + frame.fn).sum()
+    between = f" (95 % interval {found.low:.1f} … {found.high:.1f})" if found.low == found.low else ""
+    return (
+        f"{label}: mean DSC {plain(found.mean)} %{between} over {count(found.patients, 'patient')} with at least "
+        f"{LEAST} lesion voxels, {100 * frame.DSC.mean():.1f} % over all {len(frame)}, {pooled:.1f} % of all voxels pooled."
+    )
+
+
+def sizes(scans: dict | None) -> str:
+    """One patient segmented at two sizes (results/segment): by how much DSC, its volume and the truth's volume differ."""
+    if not scans:
+        return f"The same patient at 128 and at 512 pixels: {NOT_RUN}."
+    (small, large), predicted, true = scans.values(), "LOV predicted, cm³", "LOV of the truth, cm³"
+    return (
+        f"From 128 to 512 pixels the DSC changes by {signed(100 * (large['DSC'] - small['DSC']))} points, the predicted volume "
+        f"by {signed(100 * (large[predicted] / small[predicted] - 1), 0)} % and the truth's own by "
+        f"{signed(100 * (large[true] / small[true] - 1), 0)} %."
+    )
+
+
+# --- chapter 10 ------------------------------------------------------------------------------------------------------
+
+
+def rivals(simulation: dict | None, names: dict[str, str]) -> pd.DataFrame:
+    """The simulation's candidates at 95 % by mean width, with their worst false decisions. names: candidate → words."""
+    rows = {}
+    for candidate in (simulation or {"candidates": ()})["candidates"]:
+        if candidate["level"] == rule.LEVEL and candidate["name"] in names:
+            passes = candidate["passes"] and candidate["defined for every layout"]
+            rows[names[candidate["name"]]] = {
+                "mean width, points": candidate["mean width"],
+                "false decisions at worst, %": 100 * candidate["worst false decisions"],
+                "passes": "yes" if passes else "no",
+            }
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    return frame.sort_values("mean width, points").round(1) if len(frame) else frame
+
+
+def visible(simulation: dict | None, shape: str = "normal") -> pd.DataFrame:
+    """The smallest difference that is seen four times in five, points, 13 patients in five folds: by spreads and seeds."""
+    cells = (simulation or {"smallest difference": ()})["smallest difference"]
+    rows = [(p, r, s, points) for kind, p, r, s, points, _ in cells if kind == shape]
+    frame = pd.DataFrame(rows, columns=["patients' sd", "a run's sd", "seeds", "points"])
+    wide = frame.pivot_table(index=["patients' sd", "a run's sd"], columns="seeds", values="points")
+    return wide.rename(columns={k: count(k, "seed") for k in wide}).rename_axis(columns=None)
+
+
+def tested(simulation: dict | None) -> str:
+    """How often the bootstrap over patients and the chosen rule decide falsely at their worst, and what the rule costs."""
+    if not simulation:
+        return f"The simulation: {NOT_RUN}."
+    at = {c["name"]: c for c in simulation["candidates"] if c["level"] == rule.LEVEL}
+    bootstrap, chosen = at["percentile bootstrap over patients"], at[rule.NAME]
+    (again,) = [c for c in simulation["confirmation"] if c["name"] == rule.NAME]
+    return (
+        f"At its worst the bootstrap over patients makes {100 * bootstrap['worst false decisions']:.0f} % false decisions, the "
+        f"larger of two errors {100 * chosen['worst false decisions']:.1f} %, where up to "
+        f"{100 * simulation['allowed false decisions']:.1f} % pass. Run again with new random numbers, five times as many, it "
+        f"makes {100 * again['worst false decisions']:.1f} %. The price is width: {chosen['mean width']:.1f} points "
+        f"on average, {bootstrap['mean width']:.1f} for the bootstrap."
+    )
+
+
+def sees(simulation: dict | None) -> str:
+    """The smallest difference that the rule sees with 1 and 3 seeds."""
+    if not simulation:
+        return f"The smallest difference that can be seen: {NOT_RUN}."
+    seen = visible(simulation)
+    once, thrice = seen["1 seed"], seen["3 seeds"]
+    return (
+        f"With one seed the smallest difference that can be seen is {once.min():.1f} to {once.max():.1f} points, with three "
+        f"seeds {thrice.min():.1f} to {thrice.max():.1f}. Where patients differ by 4 points and runs by 1.5 it is "
+        f"{once[4.0, 1.5]:.1f} with one seed and {thrice[4.0, 1.5]:.1f} with three."
+    )
+
+
+def equivalence(simulation: dict | None) -> str:
+    """How often networks that truly differ by the margin are called equivalent."""
+    if not simulation:
+        return f"Equivalence in the simulation: {NOT_RUN}."
+    worst = simulation["equivalence"]["worst error at a true difference of the margin"]
+    return (
+        f"Networks that truly differ by {rule.MARGIN:g} points are called equivalent in at most "
+        f"{100 * worst['whole interval']:.1f} % of the trials. The usual two one-sided tests at 5 % would do so in up to "
+        f"{100 * worst['two one-sided tests at 5 %']:.1f} %, so the stricter form is used."
+    )
+
+
+def seeds(results: list[dict]) -> str:
+    """How much the seed alone moves a fold's mean, over all runs by the protocol's recipe that were repeated."""
+    found = report.seed_spread(report.alike(results))
+    if not found["freedom"]:
+        return "No run was repeated with another seed yet."
+    return (
+        f"With another seed alone, a fold's mean DSC has a standard deviation of {found['sd']:.1f} points "
+        f"({found['runs']} runs of {found['groups']} that were repeated)."
+    )
+
+
+# --- chapters 11 and 12 ----------------------------------------------------------------------------------------------
+
+
+def best_and_worst(table: Table | None) -> str:
+    """Which rows of a table have the highest and the lowest primary DSC; with fewer than two rows, that."""
+    if table is None or (table.rows.patients > 0).sum() < 2:
+        return "Fewer than two rows were run, so nothing can be compared."
+    dsc = table.rows.DSC[table.rows.patients > 0]
+    n = table.rows.patients
+    return (
+        f"The highest mean DSC has {dsc.idxmax()} ({dsc.max():.1f} %, n = {n[dsc.idxmax()]:.0f}), the lowest {dsc.idxmin()} "
+        f"({dsc.min():.1f} %, n = {n[dsc.idxmin()]:.0f})."
+    )
+
+
+def told_apart(results: list[dict], grid: str, one: str) -> str:
+    """Which rows differ from `one` in DSC by the rule, which do not, which are equivalent, which were not run."""
+    found = {o: claims.compare(results, get(grid), one, o) for o in get(grid).rows if o != one}
+    run = {o: c for o, c in found.items() if c["low"] == c["low"]}
+    if not run:
+        return f"No row can be compared with {one} yet."
+    below = [o for o, c in run.items() if c["low"] > 0]
+    above = [o for o, c in run.items() if c["high"] < 0]
+    rest = [o for o in run if o not in below + above]
+    parts = []
+    if below:
+        least = min(run[o]["difference"] for o in below)
+        parts.append(f"{listed(below)} {'lies' if len(below) == 1 else 'lie'} below {one}, by {least:.1f} points or more")
+    if above:
+        parts.append(f"{listed(above)} {'lies' if len(above) == 1 else 'lie'} above it")
+    if rest:
+        seen = max(run[o]["visible"] for o in rest)
+        parts.append(f"{listed(rest)} cannot be told apart from it (a difference of {seen:.1f} points could have been seen)")
+    text = "; ".join(parts) + "."
+    alike = [o for o, c in run.items() if c["equivalent"]]
+    text += f" Equivalent to it within ±{rule.MARGIN:g} points: {listed(alike)}." if alike else ""
+    missing = [o for o in found if o not in run]
+    text += f" Not run, or on fewer than {rule.FEWEST} patients: {listed(missing)}." if missing else ""
+    n = {c["patients"] for c in run.values()}
+    low, high = min(n), max(n)
+    return f"{text} (n = {low})" if low == high else f"{text} (n = {low} to {high})"
+
+
+def trade(table: Table | None, order: Sequence[str] = ("BCE", "BCE-Dice", "Dice", "IoU")) -> str:
+    """Sensitivity and precision in the order that the formulas ask for, and whether the rows keep it."""
+    rows = pd.DataFrame() if table is None else table.rows.loc[[o for o in order if table.rows.patients[o] > 0]]
+    if len(rows) < 2:
+        return f"Sensitivity and precision by loss: {NOT_RUN}, or one loss only."
+    n = rows.patients.astype(int)
+    text = "; ".join(f"{label} SEN {r.SEN:.1f} and PPV {r.PPV:.1f} %" for label, r in rows.iterrows())
+    rises, falls = (np.diff(rows.SEN) > 0).all(), (np.diff(rows.PPV) < 0).all()
+    kept = {
+        (True, True): "The order is the one that the formulas ask for.",
+        (True, False): "Sensitivity rises in that order, but precision does not fall at each step.",
+        (False, True): "Precision falls in that order, but sensitivity does not rise at each step.",
+    }.get((bool(rises), bool(falls)), "Neither keeps the order that the formulas ask for.")
+    return f"{text} (n = {n.min()}). {kept}" if n.min() == n.max() else f"{text} (n = {n.min()} to {n.max()}). {kept}"
+
+
+def lost(table: Table | None, label: str = "MAE") -> str:
+    """Whether a loss found any lesion: its mean DSC, n, and the paper's beside it."""
+    if table is None or not table.rows.patients[label]:
+        return f"{label}: {NOT_RUN}."
+    row = table.rows.loc[label]
+    found = table.patients[label]
+    nothing = int((found.tp == 0).sum())
+    text = f"{label} has a mean DSC of {row.DSC:.1f} % (n = {int(row.patients)}); the paper prints {row['paper DSC']:.2f}."
+    if nothing == len(found):
+        return f"{text} It marks no lesion voxel in any of the {len(found)} patients."
+    return f"{text} In {nothing} of {len(found)} patients it marks no lesion voxel." if nothing else text
+
+
+def worst_patients(table: Table | None) -> str:
+    """For how many rows each patient is the worst."""
+    if table is None:
+        return f"The worst patients: {NOT_RUN}."
+    found = report.worst(table, 1)
+    counted = found.groupby("patient", sort=False).agg(rows=("row", "size"), voxels=("lesion_voxels", "first"))
+    named = [f"{p} ({r.voxels:.0f} lesion voxels) in {count(int(r.rows), 'row')}" for p, r in counted.iterrows()]
+    return f"The worst patient is {listed(named)}."
