@@ -103,7 +103,7 @@ def build_site(executed: Path, output: Path) -> Path:
 
 
 def fill_in(source: Path, executed: Path) -> None:
-    """What is measured, into the pages' markers: findings, seconds of each chapter as run, every result, the readings' effects."""
+    """What is measured, into the pages' markers: findings, seconds of each chapter, every result, the readings' effects."""
     producers = {
         "<!-- findings -->": findings,
         "<!-- times -->": lambda: times(executed),

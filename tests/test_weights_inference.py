@@ -122,7 +122,7 @@ def test_threshold_is_exclusive_and_checked():
 
 
 def test_the_model_card_quotes_the_results():
-    """Each shipped file has its card; a card whose data results/ holds quotes the cross-validated scores, else it quotes none."""
+    """A card whose data results/ holds quotes the cross-validated scores of its recipe; another quotes none."""
     import json
     import re
     from pathlib import Path
