@@ -165,13 +165,43 @@ def ledger(decisions: Decided) -> str:
     lines = []
     for claim, verdict in decisions:
         link = f'<a href="{CHAPTER[claim.number]}.html">{claim.number}. {html.escape(claim.text)}</a>'
-        cells = (link, html.escape(claim.where), chip(verdict.status), html.escape(_why(verdict)))
+        cells = (link, html.escape(claim.where), chip(verdict.status), _why_at_length(verdict))
         lines.append(f'<tr id="claim-{claim.number}">' + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
     head = "".join(f'<th scope="col">{c}</th>' for c in ("claim", "in the paper", "verdict", "why"))
     return (
         f'<div style="overflow-x:auto"><table class="ledger" style="text-align:left"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def _why_at_length(verdict: claims.Verdict) -> str:
+    """The reason as HTML; of many comparisons the counts, and each of those that were run below a line that unfolds."""
+    run = [c for c in verdict.comparisons if c["patients"]]
+    if len(verdict.comparisons) < 2 or not run:
+        return html.escape(_why(verdict))
+    said = verdict.reason.partition(";")[0]
+    for key, words in (
+        ("equivalent", f"equivalent within ±{rule.MARGIN:g} points"),
+        ("excluded", "the paper's size is excluded"),
+    ):
+        number = sum(c[key] for c in run)
+        said += f"; in {number} {words}" if number else ""
+    if len(run) < len(verdict.comparisons):
+        said += f"; {len(verdict.comparisons) - len(run)} were not run"
+    each = "".join(f"<li>{html.escape(_one(c))}</li>" for c in run)
+    return f"{html.escape(said)}.<details><summary>each comparison</summary><ul>{each}</ul></details>"
+
+
+def _one(c: dict) -> str:
+    """A comparison in a line."""
+    low = "" if math.isnan(c["low"]) else f" ({signed(c['low'])} … {signed(c['high'])})"
+    beside = [
+        c["status"],
+        *(["equivalent"] if c["equivalent"] else []),
+        *(["the paper's size excluded"] if c["excluded"] else []),
+    ]
+    minus = "minus" if c["sign"] > 0 else "below"
+    return f"{c['one']} {minus} {c['other']}, {c['metric']}: {signed(c['difference'])}{low}, {', '.join(beside)}"
 
 
 def _why(verdict: claims.Verdict) -> str:
@@ -217,7 +247,7 @@ def forest(decisions: Decided, dsc: bool = True) -> str:
         f'<div style="overflow-x:auto"><svg role="img" viewBox="0 0 {left + width + 30} {bottom + 40}" '
         f'style="min-width:560px;max-width:820px;width:100%" font-size="13" font-family="inherit" fill="currentColor">'
         f"<title>{html.escape(words)}</title>{''.join(parts)}"
-        f'<text x="{left + width / 2}" y="{bottom + 33}" text-anchor="middle">points in the claim’s direction; '
+        f'<text x="{left + width + 25}" y="{bottom + 33}" text-anchor="end">points in the claim’s direction; '
         f"dot and line: ours, 95 %; diamond: the paper</text></svg></div>"
     )
 

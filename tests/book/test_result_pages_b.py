@@ -203,6 +203,7 @@ def test_the_ledger_has_a_chip_a_link_and_a_reason_for_every_claim(case):
     for claim, verdict in decisions(case):
         (line,) = re.findall(rf'<tr id="claim-{claim.number}">.*?</tr>', text)
         assert f">{verdict.status}</span>" in line
+        assert len(re.sub(r"<details>.*?</details>|<.*?>", "", line)) < 700, "a cell that can be read"
         page = re.search(r'href="([\w-]+)\.html"', line).group(1)
         assert (BOOK / f"{page}.ipynb").exists()
 
