@@ -3,6 +3,7 @@
 
 python book/build.py                                   quick scale, phantom cohort → _build/quick
 python book/build.py --scale real --data FOLDER        real scans → _build/real (ignored by git)
+python book/build.py --chapter 07                      one chapter run, the others as stored → _build/chapter
 python book/build.py --in-place                        quick scale, outputs kept in book/*.ipynb
 python book/build.py --badges                          the repository's address of _config.yml into the notebooks
 python book/build.py --api                             book/api.md from the package's docstrings
@@ -12,11 +13,15 @@ from __future__ import annotations
 
 import argparse
 import ast
+import base64
+import hashlib
+import html
 import inspect
 import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -24,12 +29,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+import vendor
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 RESULTS = ROOT / "results"
 BADGE = "colab-badge"  # the tag of the cell that holds the badge
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 BOOTSTRAP = "colab-bootstrap"  # and of the cell that installs the package on Colab
 
 
@@ -53,18 +61,57 @@ def run(notebook: Path, output: Path, parameters: dict, threads: int) -> float:
     return time.perf_counter() - began
 
 
-def run_all(target: Path, parameters: dict, jobs: int, threads: int) -> None:
-    """Every chapter into target, `jobs` at a time, with a line for each."""
+def run_all(target: Path, parameters: dict, jobs: int, threads: int, only: list[Path] | None = None) -> None:
+    """Every chapter into target, `jobs` at a time, with a line for each; one whose code and inputs are unchanged is kept."""
     target.mkdir(parents=True, exist_ok=True)
-    todo = chapters()
+    record = target / "runs.json"
+    runs = json.loads(record.read_text()) if record.exists() else {}
+    ground = inputs(parameters)
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = [(path, pool.submit(run, path, target / path.name, parameters, threads)) for path in todo]
-        seconds = {}
-        for number, (path, future) in enumerate(waiting, 1):
-            print(f"[{number}/{len(todo)}] {path.stem} ", end="", flush=True)
-            seconds[path.stem] = future.result()
-            print(f"{seconds[path.stem]:.0f} s", flush=True)
-    (target / "seconds.json").write_text(json.dumps(seconds))
+        waiting = []
+        for path in only or chapters():
+            key = hashlib.sha256(f"{ground}{code(path)}".encode()).hexdigest()
+            kept = runs.get(path.stem, {}).get("key") == key and (target / path.name).exists()
+            job = None if kept else pool.submit(run, path, target / path.name, parameters, threads)
+            if kept:
+                (target / path.name).write_text(with_prose(target / path.name, path))
+            waiting.append((path, key, job))
+        for number, (path, key, job) in enumerate(waiting, 1):
+            print(f"[{number}/{len(waiting)}] {path.stem} ", end="", flush=True)
+            if job:
+                runs[path.stem] = {"key": key, "seconds": job.result()}
+                record.write_text(json.dumps(runs))
+            print(f"{runs[path.stem]['seconds']:.0f} s" if job else "unchanged", flush=True)
+    (target / "seconds.json").write_text(json.dumps({name: one["seconds"] for name, one in runs.items()}))
+
+
+def inputs(parameters: dict) -> str:
+    """What a chapter's outputs depend on beside its own code: package, results, pinned versions, parameters, scans."""
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode())
+    files = [*sorted((ROOT / "scoat_lib").rglob("*")), *sorted((ROOT / "results").rglob("*")), ROOT / "requirements.txt"]
+    for path in files:
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(f"{path.relative_to(ROOT)}".encode() + path.read_bytes())
+    for path in sorted(Path(parameters["data"]).rglob("*")) if "data" in parameters else []:
+        digest.update(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def code(notebook: Path) -> str:
+    """A notebook's code and its cells' tags, without prose and outputs."""
+    cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
+    return json.dumps([["".join(c["source"]), c["metadata"].get("tags", [])] for c in cells])
+
+
+def with_prose(executed: Path, notebook: Path) -> str:
+    """A notebook as it stands now, with the outputs of an earlier run of the same code."""
+    old, new = json.loads(executed.read_text()), json.loads(notebook.read_text())
+    ran = [c for c in old["cells"] if c["cell_type"] == "code" and "injected-parameters" not in c["metadata"].get("tags", [])]
+    for cell, before in zip([c for c in new["cells"] if c["cell_type"] == "code"], ran, strict=True):
+        cell["outputs"], cell["execution_count"] = before["outputs"], before["execution_count"]
+    if "widgets" in old["metadata"]:
+        new["metadata"]["widgets"] = old["metadata"]["widgets"]
+    return json.dumps(new)
 
 
 def clean(path: Path) -> None:
@@ -76,30 +123,88 @@ def clean(path: Path) -> None:
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = one_stream(cell.outputs)
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:03d}"
     path.write_text(nbformat.writes(notebook, 4) + "\n")
 
 
+def one_stream(outputs: list) -> list:
+    """What a cell printed in one piece: a busy machine hands it over in several."""
+    kept: list = []
+    for output in outputs:
+        if kept and output.output_type == "stream" and kept[-1].get("name") == output.name:
+            kept[-1].text += output.text
+        else:
+            kept.append(output)
+    return kept
+
+
 def build_site(executed: Path, output: Path) -> Path:
-    """The site from executed notebooks, warnings as errors; returns its first page."""
-    source = output / "source"
-    shutil.rmtree(source, ignore_errors=True)
+    """The site from executed notebooks, warnings as errors; returns its first page. What is unchanged is not built again."""
+    source, fresh = output / "source", output / "fresh"
+    shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(
-        BOOK, source / "book", ignore=shutil.ignore_patterns("*.ipynb", "*.py", "__pycache__", ".ipynb_checkpoints")
+        BOOK, fresh / "book", ignore=shutil.ignore_patterns("*.ipynb", "build.py", "__pycache__", ".ipynb_checkpoints")
     )
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(ROOT / name, source / name)
+    for name in ("_config.yml", "_toc.yml", "CITATION.cff", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, fresh / name)
     for path in chapters():
-        shutil.copy(executed / path.name, source / "book" / path.name)
-    fill_in(source / "book", executed)
+        (fresh / "book" / path.name).write_text(with_texts((executed / path.name).read_text()))
+    vendor.serve_from(fresh / "_served" / "_vendor")
+    fill_in(fresh / "book", executed)
+    replace_changed(fresh, source)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     words = [str(jupyter_book), "build", str(source), "--path-output", str(output), "-W", "-n", "--keep-going", "-q"]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
+        shutil.rmtree(output / "_build", ignore_errors=True)  # a page built with a warning would pass for unchanged
         raise RuntimeError(f"the site has warnings:\n{(done.stdout + done.stderr)[-4000:]}")
     return output / "_build" / "html" / "index.html"
+
+
+def replace_changed(fresh: Path, folder: Path) -> None:
+    """Make folder what fresh is, and remove fresh; equal files keep their dates, by which Sphinx tells what has changed."""
+    new = {p.relative_to(fresh): p for p in fresh.rglob("*") if p.is_file()}
+    for path in [p for p in folder.rglob("*") if p.is_file() and p.relative_to(folder) not in new]:
+        path.unlink()
+    for name, path in new.items():
+        target = folder / name
+        if not target.exists() or target.read_bytes() != path.read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, target)
+            os.utime(target)
+    shutil.rmtree(fresh)
+
+
+def with_texts(text: str) -> str:
+    """A notebook whose widgets' pictures say what they show: the cell's alternative text before the picture's own line."""
+    notebook = json.loads(text)
+    models = notebook["metadata"].get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+
+    def mend(model: str, about: str) -> None:
+        state = models.get(model, {}).get("state", {})
+        if "<img alt=" in str(state.get("value", "")):
+            width, height = png_size(state["value"])
+            size = f'width="{width}" height="{height}" style="--natural: {width}px"'
+            state["value"] = state["value"].replace('<img alt="', f'<img {size} alt="{html.escape(about)}: ', 1)
+        for child in state.get("children", []):
+            mend(child.removeprefix("IPY_MODEL_"), about)
+
+    for cell in notebook["cells"]:
+        about = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+        for output in cell.get("outputs", []):
+            if about and (view := output.get("data", {}).get(WIDGET_VIEW)):
+                mend(view["model_id"], about.rstrip("."))
+    return json.dumps(notebook)
+
+
+def png_size(text: str) -> tuple[int, int]:
+    """Width and height of the PNG in a page's data address, from its first bytes."""
+    start = text.index("base64,") + len("base64,")
+    return struct.unpack(">II", base64.b64decode(text[start : start + 32])[16:24])
 
 
 def fill_in(source: Path, executed: Path) -> None:
@@ -242,9 +347,12 @@ def _seeds(table, results: list[dict]) -> str:
 def api() -> str:
     """book/api.md: every public name of the package with its signature and docstring, room by room."""
     package = ROOT / "scoat_lib"
-    rooms = "scan anatomy trees phantom cohort slices blocks attention networks losses metrics weights inference training grids"
+    rooms = (
+        "nifti scan upright record anatomy trees phantom cohort slices blocks attention networks losses metrics weights "
+        "inference external training grids experiments engine rule report claims verdicts plots viewer drawings"
+    )
     lines = ["# The package", "", "Every public name, from the docstrings (`python book/build.py --api` writes this page).", ""]
-    for room in f"{rooms} experiments engine rule report claims verdicts plots viewer".split():
+    for room in rooms.split():
         files = [package / f"{room}.py"] if (package / f"{room}.py").exists() else sorted((package / room).glob("*.py"))
         for path in files:
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -319,6 +427,8 @@ def main() -> int:
     parser.add_argument("--scale", choices=("quick", "real", "paper"), default="quick")
     parser.add_argument("--data", type=Path, help="folder of real scans; needed for real and paper")
     parser.add_argument("--in-place", action="store_true", help="keep the outputs in book/*.ipynb; build no site")
+    parser.add_argument("--chapter", metavar="NN", help="run this chapter alone; the others keep their stored outputs")
+    parser.add_argument("--fresh", action="store_true", help="run and build everything anew, changed or not")
     parser.add_argument("--badges", action="store_true", help="only write the Colab badges and bootstrap cells")
     parser.add_argument("--api", action="store_true", help="only write book/api.md")
     parser.add_argument("--jobs", type=int, default=2, help="chapters at a time")
@@ -336,11 +446,21 @@ def main() -> int:
         parser.error(f"{arguments.data}: no such folder")
     if arguments.in_place and arguments.scale != "quick":
         parser.error("only quick outputs are kept in the notebooks: no picture of a real scan goes into git")
-    output = ROOT / "_build" / arguments.scale
+    only = [path for path in chapters() if arguments.chapter and path.name.startswith(f"{arguments.chapter}-")]
+    if arguments.chapter and not only:
+        parser.error(f"no chapter {arguments.chapter}: one of {', '.join(path.stem[:2] for path in chapters())}")
+    if arguments.chapter and (arguments.in_place or arguments.scale != "quick"):
+        parser.error("--chapter runs at quick scale and keeps nothing")
+    output = ROOT / "_build" / ("chapter" if only else arguments.scale)
+    if arguments.fresh:
+        shutil.rmtree(output, ignore_errors=True)
     executed = output / "executed"
     parameters = {"scale": arguments.scale} | ({"data": str(arguments.data.resolve())} if arguments.data else {})
     try:
-        run_all(executed, parameters, arguments.jobs, arguments.threads)
+        run_all(executed, parameters, arguments.jobs, arguments.threads, only)
+        for path in chapters() if only else []:
+            if path not in only:
+                shutil.copy(path, executed / path.name)
         if arguments.in_place:
             for path in chapters():
                 shutil.copy(executed / path.name, path)
@@ -352,7 +472,7 @@ def main() -> int:
     except RuntimeError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
-    print(f"open {page}")
+    print(f"open {page.parent / 'book' / only[0].with_suffix('.html').name if only else page}")
     return 0
 
 

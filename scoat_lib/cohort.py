@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from scoat_lib import phantom
+from scoat_lib import phantom, record, upright
 from scoat_lib.scan import FLOOR, LUNG_WINDOW, calibrated, load_pair, window
 
 SCANS, MASKS, PATIENTS = "COVID-19-CT-Seg_20cases", "Infection_Mask", "patients.csv"
@@ -164,8 +164,9 @@ def pad_slices(slices: np.ndarray, size: tuple[int, int], fill: float = 0.0) -> 
 def find_cases(folder) -> list[Case]:
     """The cases of a data folder, by name.
 
-    DataError if it is not laid out as the record, a mask is missing, patients.csv is not of these scans, or the scans are
-    named as in the first edition of the reduced copies.
+    For a copy of the public record that is named otherwise, or still in grey values, it says what was recognised and which
+    command mends it. DataError if the folder is not laid out as the record, a mask is missing, patients.csv is not of these
+    scans, or the scans are named as in the first edition of the reduced copies.
     """
     folder = Path(folder)
     scans = folder / SCANS
@@ -173,15 +174,17 @@ def find_cases(folder) -> list[Case]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {expected}")
     if not scans.is_dir():
-        raise DataError(f"{folder}: holds no folder {SCANS}; {expected}")
+        raise DataError(f"{folder}: holds no folder {SCANS}; {expected}{record.advice(folder)}")
     cases = []
     for path in sorted(p for p in scans.iterdir() if p.name.endswith((".nii", ".nii.gz")) and not p.name.startswith(".")):
         mask = folder / MASKS / path.name
         if not mask.exists():
-            raise DataError(f"{mask}: missing, the lesion mask of {path.name}; {expected}")
+            raise DataError(f"{mask}: missing, the lesion mask of {path.name}; {expected}{record.advice(folder)}")
+        if record.case_name(path.name) in record.RADIOPAEDIA and record.is_grey(path):
+            raise DataError(f"{path}: holds the public record's 8-bit grey values, not HU{record.advice(folder)}")
         cases.append(Case(path.name.removesuffix(".gz").removesuffix(".nii"), path, mask))
     if not cases:
-        raise DataError(f"{scans}: holds no .nii or .nii.gz file; {expected}")
+        raise DataError(f"{scans}: holds no .nii or .nii.gz file; {expected}{record.advice(folder)}")
     first = [case.name for case in cases if _FIRST_EDITION.fullmatch(case.name)]
     if first:
         raise DataError(
@@ -245,10 +248,7 @@ class Cohort:
         self._cache = Path(cache) if cache else cache_folder() / "slices"
         self.images, self.masks, self._spacing = {}, {}, {}
         for name in names:
-            folder = self._written(self.cases[name])
-            self.images[name] = np.load(folder / "images.npy", mmap_mode="r")
-            self.masks[name] = np.load(folder / "masks.npy", mmap_mode="r")
-            self._spacing[name] = tuple(json.loads((folder / "made-by.json").read_text())["grid_mm"])
+            self.images[name], self.masks[name], self._spacing[name] = self._opened(self.cases[name])
         self.lesion_slices = {name: np.flatnonzero(self.masks[name].any(axis=(1, 2))) for name in names}
 
     @classmethod
@@ -321,6 +321,21 @@ class Cohort:
         dealt.lesion_slices = {n: np.flatnonzero(m.any(axis=(1, 2))) for n, m in dealt.masks.items()}
         return dealt
 
+    def _opened(self, case: Case) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+        """A case's slices, masks and spacing from its cache; a cache that is cut or lacks a part is made again."""
+        for last in (False, True):
+            folder = self._written(case)
+            try:
+                images, masks = (np.load(folder / part, mmap_mode="r") for part in ("images.npy", "masks.npy"))
+                spacing = tuple(float(mm) for mm in json.loads((folder / "made-by.json").read_text())["grid_mm"])
+                if images.shape != masks.shape or len(spacing) != 3:
+                    raise ValueError("its parts do not belong together")
+                return images, masks, spacing
+            except (ValueError, KeyError, OSError, EOFError) as error:
+                if last:
+                    raise DataError(f"{folder}: this cache cannot be read though it was just made ({error})") from error
+                shutil.rmtree(folder, ignore_errors=True)
+
     def _written(self, case: Case) -> Path:
         made_by = {
             "version": CACHE_VERSION,
@@ -333,6 +348,7 @@ class Cohort:
         if folder.is_dir():
             return folder
         scan, mask = load_pair(case.scan, case.mask)
+        upright.warn(scan, case.name)
         images = self.preprocessing.slices(scan).astype(np.float16)
         masks = resample_slices(mask.axial().astype(np.float32), self.preprocessing.grid(scan)) >= 0.5
         self._cache.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ from scoat_lib.cohort import (
     with_statistics,
 )
 from scoat_lib.external import Slices, score_slices, second_reader
-from scoat_lib.training import Recipe, Run, TrainingError, write_whole
+from scoat_lib.training import Recipe, Run, TrainingError, read_json, write_whole
 from scoat_lib.weights import Segmenter, load
 
 RESULTS_VERSION = 3  # raised by hand when numerics change; tests/test_experiments.py fails if that was forgotten
@@ -215,7 +215,9 @@ def evaluate_run(folder, data=None, results="results", data_name: str = "", devi
     folder = Path(folder)
     if not (folder / "recipe.json").exists():
         raise TrainingError(f"{folder}: holds no run (no recipe.json); give a folder that `scoat train` made")
-    identity = json.loads((folder / "recipe.json").read_text())
+    identity = read_json(folder / "recipe.json", "remove the run's folder and train it again")
+    if not isinstance(identity, dict) or not {"recipe", "data", "split"} <= set(identity):
+        raise TrainingError(f"{folder / 'recipe.json'}: is no run's (it lacks recipe, data or split); give a run's folder")
     recipe = Recipe.from_dict(identity["recipe"])
     cohort, split = prepare(recipe, data)
     if cohort.fingerprint != identity["data"] or split.to_dict() != identity["split"]:

@@ -101,7 +101,7 @@ def threshold_mask(probability: Scan, threshold: float = 0.5) -> Scan:
     """A probability map's mask at a threshold in 0..1, exclusive."""
     if not 0 < threshold < 1:
         raise ValueError(f"threshold is {threshold}; it must lie between 0 and 1")
-    return Scan((probability.voxels > threshold).astype(np.uint8), probability.affine)
+    return Scan((probability.voxels > threshold).astype(np.uint8), probability.affine, None, probability.header)
 
 
 def opacification_volume(mask: Scan) -> float:

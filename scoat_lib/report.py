@@ -17,7 +17,7 @@ from scoat_lib import metrics, rule
 from scoat_lib.cohort import patient_of
 from scoat_lib.experiments import RESULTS_VERSION
 from scoat_lib.grids import Grid
-from scoat_lib.training import Recipe
+from scoat_lib.training import Recipe, read_json
 
 LEAST = 1000  # lesion voxels a patient needs for the primary endpoint (results/PROTOCOL.md)
 BETWEEN_READERS = (
@@ -25,6 +25,7 @@ BETWEEN_READERS = (
     62.5,
     86.2,
 )  # DSC of two readers in per cent: mean, lowest, highest of four scans (results/readers.json)
+BESIDE = ("readers.json", "phantom-realism.json")  # what else lies in results/ itself
 _KEY = re.compile(r"[0-9a-f]{20}")
 BINS_ML = (0.0, 0.1, 1.0, 10.0, np.inf)  # lesion volumes
 
@@ -39,28 +40,27 @@ def load(folder) -> list[dict]:
     for path in sorted(Path(folder).glob("*.json")):
         if not _KEY.fullmatch(path.stem):
             continue
-        result = _read(path)
+        result = read_json(path, "remove it, and `scoat experiment` makes it again")
         if not isinstance(result, dict) or not {"recipe", "data", "patients"} <= set(result):
             raise ValueError(f"{path}: is no result of a run (it lacks recipe, data or patients); move it out of the folder")
         if result.get("results_version", RESULTS_VERSION) != RESULTS_VERSION:
             continue
         result["recipe"] = Recipe().to_dict() | result["recipe"]  # a result of before a field was added has its default
         maps = path.parent / "attention" / path.name
-        found.append(result | ({"attention": _read(maps)} if maps.exists() else {}))
+        found.append(result | ({"attention": read_json(maps)} if maps.exists() else {}))
     return found
 
 
-def _read(path: Path):
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: is not whole JSON ({error}); remove it, and `scoat experiment` makes it again") from error
+def strays(folder) -> list[Path]:
+    """The JSON files of a folder of results that are no result by their name, and nothing else that belongs there."""
+    paths = sorted(Path(folder).glob("*.json"))
+    return [path for path in paths if not _KEY.fullmatch(path.stem) and path.name not in BESIDE]
 
 
 def readers(folder) -> dict | None:
     """How two radiologists agree, from results/readers.json (`python -m studies.readers`); None where it was not measured."""
     path = Path(folder) / "readers.json"
-    return _read(path) if path.exists() else None
+    return read_json(path) if path.exists() else None
 
 
 def against_readers(results: list[dict], agreement: dict) -> pd.DataFrame:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.orientations import (
     apply_orientation,
     axcodes2ornt,
@@ -20,9 +18,11 @@ from nibabel.orientations import (
     io_orientation,
     ornt_transform,
 )
-from nibabel.spatialimages import HeaderDataError
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
+
+from scoat_lib import nifti
+from scoat_lib.nifti import ScanError
 
 SPACING_RANGE = (0.05, 20.0)  # mm; micro-CT lies below, no chest CT has slices further apart
 MAX_TILT = 35.0  # degrees between a voxel axis and its anatomical axis; a gantry tilts by up to 30
@@ -33,8 +33,12 @@ AIR_HU, MUSCLE_HU = -1000.0, 45.0  # what `calibrated` brings a scan's own air a
 FAT_TO_MUSCLE = (90.0, 170.0)  # HU from the one's peak to the other's, wherever the scale begins
 
 
-class ScanError(ValueError):
-    """A scan or mask that cannot be used; its text names the file, the reason and what to do."""
+AIR_RANGE, SOFT_RANGE = (-1100.0, -600.0), (-250.0, 250.0)  # HU of air and lung, of fat to contrast-filled muscle
+LEAST_AIR, LEAST_SOFT = 0.01, 0.02  # share of a chest's voxels, what pads it left out
+DENSE, MOST_DENSE = 600.0, 0.15  # HU of dense bone, and the share of it that no chest has
+OFF = 80.0  # HU by which a scan's own air or muscle may lie off before it is said
+LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary name beside it is longer
+INT16 = 32767  # NIfTI-1 holds no longer side
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,15 @@ class Scan:
 
     voxels: 3-D array along the file's own axes (HU for a CT, 0 and 1 for a mask).
     affine: 4 × 4, voxel index to millimetres (right, anterior, superior).
-    path: where it was read from, for messages.
+    path: where it was read from, for messages. header: of that file, whose forms are written to whatever is saved on its grid.
+    notes: what is to be said of the file though it can be used.
     """
 
     voxels: np.ndarray
     affine: np.ndarray
     path: Path | None = None
+    header: nib.Nifti1Header | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         if np.ndim(self.voxels) != 3:
@@ -62,24 +69,15 @@ class Scan:
         return str(self.path) if self.path else "scan in memory"
 
     @classmethod
-    def load(cls, path, mask: bool = False) -> Scan:
-        """Read a NIfTI file (.nii or .nii.gz, any dtype of real numbers, slope and intercept applied).
+    def load(cls, path, mask: bool = False, assume: Collection[str] = ()) -> Scan:
+        """Read a NIfTI file (.nii or .nii.gz, any dtype of real numbers, slope and intercept applied), to its last byte.
 
         mask: also require the values 0 and 1 only, and return uint8; otherwise float32 or the file's integer type.
-        Raises ScanError for a file that is missing, cut off, not a NIfTI, DICOM, not 3-D (trailing axes of 1 are dropped),
-        empty, not finite, or with an unusable affine.
+        assume: see `nifti.read`. Raises ScanError for a file that is missing, damaged, not a NIfTI, DICOM, not 3-D (trailing
+        axes of 1 are dropped), empty, not finite, or with an unusable or contradictory place in the patient.
         """
         path = Path(path)
-        _refuse_foreign(path)
-        try:
-            image = nib.load(path)
-            array = np.asanyarray(image.dataobj)
-        except (ImageFileError, HeaderDataError) as error:
-            raise ScanError(f"{path}: is not a readable NIfTI file ({error}); expected .nii or .nii.gz") from error
-        except (OSError, EOFError, ValueError, zlib.error) as error:
-            raise ScanError(
-                f"{path}: is cut off or damaged ({error}); copy or download it again and compare its size"
-            ) from error
+        array, affine, header, notes = nifti.read(path, assume)
         while array.ndim > 3 and array.shape[-1] == 1:
             array = array[..., 0]
         if array.ndim != 3:
@@ -97,13 +95,14 @@ class Scan:
             array = array.astype(np.float32)
         if mask:
             array = _binary(array, str(path))
-        return cls(np.ascontiguousarray(array), np.asarray(image.affine, float), path)
+        return cls(np.ascontiguousarray(array), np.asarray(affine, float), path, header, tuple(notes))
 
     def save(self, path, overwrite: bool = True) -> Path:
         """Write a NIfTI file, whole or not at all; the affine is kept to the bit the format holds (float32).
 
-        Boolean voxels become uint8. Raises ScanError for a name that does not end in .nii or .nii.gz, a missing folder,
-        or an existing file when overwrite is False.
+        On the grid of a file that was read, its sform and qform are written as they came, with their codes. Boolean voxels
+        become uint8. Raises ScanError for a name that does not end in .nii or .nii.gz, a missing folder, or an existing file
+        when overwrite is False.
         """
         path = Path(path)
         check_writable(path, overwrite)
@@ -113,11 +112,25 @@ class Scan:
             array = array.astype(np.float32)
         elif array.dtype in (np.int64, np.uint64):
             array = array.astype(np.int32)
-        image = nib.Nifti1Image(array, self.affine)
+        kind = nib.Nifti2Image if max(array.shape) > INT16 else nib.Nifti1Image
+        image = kind(array, self.affine)
         image.header.set_xyzt_units("mm")
+        if self.header is not None:
+            self._write_forms(image)
         with whole_file(path, suffix) as temporary:
             nib.save(image, temporary)
         return path
+
+    def _write_forms(self, image: nib.Nifti1Image) -> None:
+        """Give an image the forms of the file that this scan was read from."""
+        sform, sform_code = self.header.get_sform(coded=True)
+        image.set_sform(sform, sform_code, update_affine=False)
+        try:
+            qform, qform_code = self.header.get_qform(coded=True)
+            image.set_qform(qform, qform_code, update_affine=False)
+        except Exception:  # nibabel raises several things for a qform that is no rotation; the sform holds alone then
+            image.set_qform(None, 0, update_affine=False)
+        image.header["pixdim"][1:4] = self.header["pixdim"][1:4]
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -154,7 +167,7 @@ class Scan:
             raise ValueError(f"axial array has shape {slices.shape}; the scan's is {self.axial().shape}")
         back = ornt_transform(CANONICAL, io_orientation(self.affine))
         voxels = apply_orientation(slices.transpose(2, 1, 0), back)
-        return Scan(np.ascontiguousarray(voxels), self.affine, None)
+        return Scan(np.ascontiguousarray(voxels), self.affine, None, self.header)
 
     def reoriented(self, codes: str) -> Scan:
         """The same patient with voxel axes toward `codes`, for example "RAS" or "PIR"; nothing is resampled."""
@@ -211,27 +224,96 @@ def calibrated(scan: Scan) -> Scan:
     return Scan(voxels, scan.affine, scan.path)
 
 
-def check_hounsfield(scan: Scan) -> None:
-    """Raise ScanError for a scan that cannot be in HU: every chest CT holds air, and air is near −1000."""
+def check_hounsfield(scan: Scan) -> list[str]:
+    """Raise ScanError for a scan that cannot be in HU, and return what looks doubtful though it may be.
+
+    Judged by where the scan's mass lies, not by its minimum: every chest CT holds air and lung near −1000 and soft tissue near
+    0. What pads the field of view (whatever lies below −1024, and the lowest value where it is a block) is left out.
+    """
     low, high = float(scan.voxels.min()), float(scan.voxels.max())
-    if low > -300:
-        advice = (
-            "it looks like an 8-bit picture; data/download.py converts the public record's"
-            if low >= 0 and high <= 255
-            else "check the header's slope and intercept (a stored offset of 1024 is common)"
-        )
+    if low == high:
+        raise ScanError(f"{scan._name}: holds one value only, {low:g}; it is no scan")
+    if low >= 0 and high <= 255:
         raise ScanError(
-            f"{scan._name}: runs from {low:g} to {high:g}, so it is not in Hounsfield units (air is -1000); {advice}"
+            f"{scan._name}: runs from {low:g} to {high:g}, so it is not in Hounsfield units (air is -1000); it looks like an "
+            "8-bit picture; data/download.py converts the public record's"
         )
+    inside = _without_padding(scan.voxels)
+    air, soft = (float(np.mean((inside >= a) & (inside <= b))) if len(inside) else 0.0 for a, b in (AIR_RANGE, SOFT_RANGE))
+    dense = float(np.mean(inside > DENSE)) if len(inside) else 0.0
+    if air < LEAST_AIR or dense > max(MOST_DENSE, air):
+        raise ScanError(
+            f"{scan._name}: is not in Hounsfield units, or no chest: too little of it lies near air's -1000 HU; "
+            f"{_shift(inside)}"
+        )
+    notes = []
+    if soft < LEAST_SOFT:
+        notes.append(f"only {100 * soft:.1f} % of it is soft tissue; is it a whole chest, and in Hounsfield units?")
+    peaks = tissue_peaks(scan)
+    if peaks is not None:
+        wrong = [
+            f"its {name} lies near {peak:.0f} HU, where {right:.0f} is usual"
+            for name, peak, right in (("air", peaks[0], AIR_HU), ("muscle", peaks[1], MUSCLE_HU))
+            if abs(peak - right) > OFF
+        ]
+        if wrong:
+            notes.append(" and ".join(wrong) + "; if its scale was lost, try --calibrate")
+    return notes
+
+
+def _without_padding(voxels: np.ndarray) -> np.ndarray:
+    """The values of a scan without what pads it: below −1024 (less some noise), and a block at the lowest value."""
+    inside = np.asarray(voxels).reshape(-1)[:: max(1, voxels.size // 4_000_000)]
+    inside = inside[inside >= FLOOR - 100]
+    for _ in range(2):  # a rectangle around the reconstructed field may be padded with another value
+        if len(inside) and np.mean(inside == inside.min()) > 0.005:
+            inside = inside[inside > inside.min()]
+    return inside
+
+
+def _shift(inside: np.ndarray) -> str:
+    """What would bring values that are not in HU to HU, by their two largest peaks: air, and soft tissue 1 045 HU above it."""
+    if len(inside) < 100:
+        return "check the header's slope and intercept"
+    low, high = np.percentile(inside, [0.1, 99.9])
+    edges = np.arange(low, high + 20, 10.0)
+    counts = gaussian_filter1d(np.histogram(inside, edges)[0].astype(float), 2)
+    peaks = find_peaks(np.pad(counts, 1), prominence=0.1 * counts.max())[0] - 1
+    centres = (edges[:-1] + edges[1:]) / 2
+    wide = MUSCLE_HU - AIR_HU
+    pairs = [
+        (counts[a] + counts[b], centres[a], centres[b])
+        for i, a in enumerate(peaks)
+        for b in peaks[i + 1 :]
+        if abs(centres[b] - centres[a] - wide) < 200
+    ]
+    if not pairs:
+        return "check the header's slope and intercept (a stored offset of 1024 is common)"
+    _, first, second = max(pairs)
+    if np.mean(inside > second + 150) >= np.mean(inside < first - 150):  # bone is denser than muscle, nothing lighter than air
+        return f"its air seems to lie near {first:.0f}: subtract {first - AIR_HU:.0f} (a stored offset of 1024 is common)"
+    return f"it looks inverted: its air seems to lie near {second:.0f}, above its soft tissue; multiply it by -1"
 
 
 def load_pair(scan_path, mask_path) -> tuple[Scan, Scan]:
-    """A scan and its mask; ScanError if the scan is not in HU, or the mask not binary or on another grid."""
+    """A scan and its mask, brought to the scan's axes; ScanError if the scan is not in HU, the mask not binary or elsewhere."""
     scan = Scan.load(scan_path)
     check_hounsfield(scan)
-    mask = Scan.load(mask_path, mask=True)
-    check_same_grid(mask, scan)
-    return scan, mask
+    return scan, on_grid_of(Scan.load(mask_path, mask=True), scan)
+
+
+def on_grid_of(mask: Scan, scan: Scan) -> Scan:
+    """The mask with its axes in the scan's order and direction, where both cover one grid; nothing is resampled.
+
+    ScanError (`check_same_grid`) where they do not.
+    """
+    turned = mask.reoriented("".join(nib.aff2axcodes(scan.affine)))
+    try:
+        check_same_grid(turned, scan)
+    except ScanError:
+        check_same_grid(mask, scan)  # says it of the mask as it is stored
+        return mask
+    return turned
 
 
 def check_same_grid(mask: Scan, scan: Scan) -> None:
@@ -255,6 +337,10 @@ def check_writable(path, overwrite: bool) -> None:
     path = Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):
         raise ScanError(f"{path}: the name must end in .nii or .nii.gz")
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise ScanError(
+            f"{path.parent}: a name of {len(os.fsencode(path.name))} bytes is too long for a file; choose a shorter one"
+        )
     if not path.parent.is_dir():
         raise ScanError(f"{path}: the folder {path.parent} does not exist; create it first")
     if path.is_dir():
@@ -263,32 +349,6 @@ def check_writable(path, overwrite: bool) -> None:
         raise ScanError(f"{path}: exists already; choose another name or allow overwriting")
     if not os.access(path.parent, os.W_OK):
         raise ScanError(f"{path}: the folder {path.parent} is not writable")
-
-
-def _refuse_foreign(path: Path) -> None:
-    """Say what a path is if it cannot be a NIfTI file: missing, a folder, DICOM, empty, or another format's name."""
-    convert = "convert it first: dcm2niix -z y -f %p_%s -o OUTPUT_FOLDER DICOM_FOLDER"
-    if not path.exists():
-        raise ScanError(f"{path}: does not exist")
-    if path.is_dir():
-        inside = sorted(p for p in path.iterdir() if p.is_file())[:20]
-        if any(_is_dicom(p) for p in inside):
-            raise ScanError(f"{path}: is a folder of DICOM files; {convert}")
-        raise ScanError(f"{path}: is a folder, not a NIfTI file; name one .nii or .nii.gz file in it")
-    if _is_dicom(path):
-        raise ScanError(f"{path}: is a DICOM file, one slice of a series; {convert}")
-    if path.stat().st_size == 0:
-        raise ScanError(f"{path}: is empty (0 bytes); copy or download it again")
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise ScanError(f"{path}: is not a NIfTI file by its name; expected .nii or .nii.gz")
-
-
-def _is_dicom(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return path.suffix.lower() in (".dcm", ".ima") or file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def _check_affine(affine: np.ndarray, name: str) -> None:
@@ -318,6 +378,24 @@ def _binary(array: np.ndarray, name: str) -> np.ndarray:
         advice = "divide by 255" if set(values.tolist()) <= {0, 255} else "keep one label and make it 1"
         raise ScanError(f"{name}: a mask holds 0 and 1 only, this one {shown}; {advice}")
     return array.astype(np.uint8)
+
+
+def check_distinct(read: Collection[Path], written: Collection[Path]) -> None:
+    """Raise ScanError, before anything is done, if a file to be written is one that is read, or two outputs are one file.
+
+    Files are compared as they are on the disk, whatever their spelling, through links too.
+    """
+    for index, path in enumerate(written):
+        for other, what in [(p, "is read") for p in read] + [(p, "is written too") for p in list(written)[:index]]:
+            if _one_file(path, other):
+                raise ScanError(f"{path}: is the same file as {other}, which {what}; choose another name")
+
+
+def _one_file(one: Path, other: Path) -> bool:
+    one, other = Path(one), Path(other)
+    if one.exists() and other.exists():
+        return one.samefile(other)
+    return one.resolve() == other.resolve()
 
 
 @contextmanager

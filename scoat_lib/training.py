@@ -12,6 +12,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -27,6 +28,7 @@ from scoat_lib.cohort import Cohort, Preprocessing, Split, check_leakage
 from scoat_lib.scan import LUNG_WINDOW, whole_file
 from scoat_lib.slices import Augmentation, SliceDataset, scan_slices
 
+CHECKPOINT, BEFORE = "checkpoint.ckpt", "checkpoint-before.ckpt"
 FIELD_OF_VIEW = 358.4  # mm, 512 × 0.7: what `size` pixels span
 SPLITS = ("patient", "slice", "source")
 SCHEDULES = ("modern", "paper", "paper-no-restart")
@@ -57,7 +59,8 @@ class Recipe:
         trains on all patients and reports none. lesion_free: share of lesion-free slices in training. thin_below: of scans
         with slices closer than this many mm, every second slice, alternating by epoch; 0 for all.
     augment: strength of small affine changes and intensity jitter (`Augmentation.scaled`); 0 for none, not even
-        flips. precision: Fabric's ("bf16-mixed", "32-true", …).
+        flips. precision: Fabric's ("bf16-mixed", "32-true", …). devices: how many compute a step together, each on its own
+        batch: two do what one does with `accumulate` 2.
     """
 
     network: str = "scoatnet"
@@ -85,6 +88,7 @@ class Recipe:
     thin_below: float = 2.0
     augment: float = 2.0
     precision: str = "32-true"
+    devices: int = 1
     seed: int = 0
 
     def __post_init__(self):
@@ -99,6 +103,7 @@ class Recipe:
         need(self.split in SPLITS, f"split is {self.split!r}; known: {', '.join(SPLITS)}")
         need(self.supervision in ("mean", 1, 2, 3, 4), f"supervision is {self.supervision!r}; known: mean, 1, 2, 3, 4")
         need(self.epochs >= 1 and self.batch >= 1 and self.accumulate >= 1, "epochs, batch and accumulate must be at least 1")
+        need(self.devices >= 1, f"devices is {self.devices}; it must be at least 1")
         need(self.rate > 0 and self.clip >= 0, "rate must be above 0 and clip not below")
         need(0 <= self.lesion_free <= 1, f"lesion_free is {self.lesion_free}; it is a share from 0 to 1")
         need(self.size == 0 or self.size >= 32, f"size is {self.size}; it must be 0 (the scan's grid) or at least 32")
@@ -216,7 +221,6 @@ def train(
     split: Split,
     folder,
     accelerator: str = "auto",
-    devices: int = 1,
     workers: int = 0,
     progress: bool = True,
     stop_at: float | None = None,
@@ -226,12 +230,14 @@ def train(
     """Train a network, or go on with a run that was cut short; the last weights end in folder/weights.safetensors.
 
     cohort: made with `recipe.preprocessing`; its mean and std should be the training patients' (`with_statistics`).
-    accelerator, devices: Fabric's; more than one device runs distributed data-parallel processes.
+    accelerator: Fabric's; a recipe of more than one device runs distributed data-parallel processes.
     workers: DataLoader processes. stop_at: a time.time() after which to stop at the next epoch's end; at_most: epochs in this
         call. The same call again goes on. on_epoch: called with the epochs done and the network, in training mode as it is;
         it must not change the network.
-    The folder gets recipe.json, checkpoint.ckpt, curve.csv, tensorboard/ (where installed) and the weights.
-    Raises LeakageError for a split that leaks, TrainingError if the folder holds another run or the loss is not finite.
+    The folder gets recipe.json, checkpoint.ckpt, the one before it, curve.csv, tensorboard/ (where installed) and the weights.
+    A damaged checkpoint is named in a warning, and the one before it is gone on with.
+    Raises LeakageError for a split that leaks, TrainingError if the folder holds another run or no checkpoint that can be read,
+    or if the loss is not finite: the last epoch's checkpoint stays as it was.
     """
     if recipe.split != "slice":
         check_leakage(split, cohort)
@@ -239,8 +245,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     fabric = Fabric(
         accelerator=accelerator,
-        devices=devices,
-        strategy="ddp" if devices > 1 else "auto",
+        devices=recipe.devices,
+        strategy="ddp" if recipe.devices > 1 else "auto",
         precision=recipe.precision,
         loggers=_loggers(folder),
     )
@@ -306,6 +312,8 @@ def _epoch(recipe, fabric, model, optimiser, dataset, curve, workers, progress) 
         with fabric.no_backward_sync(model, enabled=not is_last):
             output = model(image.contiguous(memory_format=torch.channels_last))
             loss = supervised_loss(output, target, loss_of, recipe.supervision)
+            if fabric.device.type == "cpu" and not torch.isfinite(loss):  # on a GPU asking each step would wait for it
+                raise _diverged(epoch, step, loss.item())
             fabric.backward(loss / recipe.accumulate)
         total += loss.detach()
         predicted = (output[-1] if isinstance(output, (list, tuple)) else output).detach() > 0
@@ -321,15 +329,15 @@ def _epoch(recipe, fabric, model, optimiser, dataset, curve, workers, progress) 
         optimiser.zero_grad(set_to_none=True)
         bar.update()
         if step % 10 == 0:
+            if not math.isfinite(loss.item()):
+                raise _diverged(epoch, step, loss.item())
             dsc = overlap[0].item() / max(1.0, overlap[1].item())
             bar.set_postfix(loss=f"{loss.item():.4f}", DSC=f"{dsc:.3f}", rate=f"{rate:.1e}")
     bar.close()
     mean = (fabric.all_reduce(total, reduce_op="sum") / (len(share) * fabric.world_size)).item()
     overlap = fabric.all_reduce(overlap, reduce_op="sum")
     if not math.isfinite(mean):
-        raise TrainingError(
-            f"the loss of epoch {epoch + 1} is {mean}; lower the rate, clip the gradients, or use precision 32-true"
-        )
+        raise _diverged(epoch, steps - 1, mean)
     dsc = overlap[0].item() / max(1.0, overlap[1].item())
     return {
         "epoch": epoch + 1,
@@ -339,6 +347,14 @@ def _epoch(recipe, fabric, model, optimiser, dataset, curve, workers, progress) 
         "steps": steps,
         "seconds": round(time.perf_counter() - began, 2),
     }
+
+
+def _diverged(epoch: int, step: int, loss: float) -> TrainingError:
+    kept = f"; the weights after epoch {epoch} are kept in the checkpoint" if epoch else ""
+    return TrainingError(
+        f"the loss is {loss} at step {step + 1} of epoch {epoch + 1}; lower the rate, clip the gradients, or use precision "
+        f"32-true{kept}"
+    )
 
 
 @torch.no_grad()
@@ -376,7 +392,9 @@ def _check_identity(folder: Path, identity: dict, fabric) -> None:
     """Refuse a folder that holds another run; otherwise leave recipe.json there."""
     path = folder / "recipe.json"
     if path.exists():
-        other = json.loads(path.read_text())
+        other = read_json(path, "remove the run's folder, and the same command trains it anew")
+        if not isinstance(other, dict) or not {"recipe", "data", "split"} <= set(other):
+            raise TrainingError(f"{path}: is no run's (it lacks recipe, data or split); choose another folder")
         other["recipe"] = Recipe().to_dict() | other["recipe"]  # a run of before a field was added has its default
         if other != identity:
             differing = [key for key in identity["recipe"] if other["recipe"][key] != identity["recipe"][key]]
@@ -388,13 +406,25 @@ def _check_identity(folder: Path, identity: dict, fabric) -> None:
 
 
 def _resume(folder: Path, model, optimiser, fabric) -> list[dict]:
-    path = folder / "checkpoint.ckpt"
-    if not path.exists():
-        return []
-    state = torch.load(path, map_location=fabric.device, weights_only=True)
-    _bare(model).load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    return state["curve"]
+    path, before = folder / CHECKPOINT, folder / BEFORE
+    failures = []
+    for one in (path, before):
+        if not one.exists():
+            continue
+        try:
+            state = torch.load(one, map_location=fabric.device, weights_only=True)
+            _bare(model).load_state_dict(state["model"])
+            optimiser.load_state_dict(state["optimiser"])
+            curve = state["curve"]
+        except Exception as error:  # torch and its unpickler raise several things on a damaged file
+            failures.append(f"{one}: is damaged ({' '.join(str(error).split())[:120]})")
+            continue
+        if failures:
+            warnings.warn(f"{failures[0]}; gone on with from {one.name}, after epoch {len(curve)}", stacklevel=2)
+        return curve
+    if failures:
+        raise TrainingError(f"{'; '.join(failures)}; remove the folder, and the same command trains anew")
+    return []
 
 
 def _save(folder: Path, model, optimiser, curve: list[dict], fabric) -> None:
@@ -402,13 +432,23 @@ def _save(folder: Path, model, optimiser, curve: list[dict], fabric) -> None:
         buffer = io.BytesIO()
         state = {"model": _bare(model).state_dict(), "optimiser": optimiser.state_dict(), "curve": curve}
         torch.save(state, buffer)
-        write_whole(folder / "checkpoint.ckpt", buffer.getvalue())
+        if (folder / CHECKPOINT).exists():
+            (folder / CHECKPOINT).replace(folder / BEFORE)
+        write_whole(folder / CHECKPOINT, buffer.getvalue())
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, fieldnames=list(curve[0]))
         writer.writeheader()
         writer.writerows(curve)
         write_whole(folder / "curve.csv", table.getvalue())
     fabric.barrier()
+
+
+def read_json(path: Path, advice: str = "remove it, and the same command makes it again"):
+    """The content of a JSON file; TrainingError names a file that is not whole JSON, and says what to do."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TrainingError(f"{path}: is not whole JSON ({error}); {advice}") from error
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

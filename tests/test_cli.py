@@ -203,3 +203,111 @@ def test_bad_words_of_experiment_and_report(words, code, text, data_folder):
     more = ["--data", data_folder] if words[0] == "experiment" else []
     done = scoat(*words, *more, code=code)
     assert text in " ".join(done.stderr.split())
+
+
+# --- nothing is lost, and what goes wrong is one line -----------------------------------------------------------------
+
+
+@pytest.fixture
+def small(data_folder, tmp_path):
+    """A small scan of its own, with its bytes."""
+    path = tmp_path / "scan.nii.gz"
+    path.write_bytes(find_cases(data_folder)[0].scan.read_bytes())
+    return path
+
+
+def test_the_scan_is_never_its_masks_place(small, tmp_path):
+    kept = small.read_bytes()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link.nii.gz").symlink_to(small)
+    (tmp_path / "hard.nii.gz").hardlink_to(small)
+    for scan, output in (
+        (small, small),
+        (small, tmp_path / "sub" / ".." / "scan.nii.gz"),
+        (tmp_path / "link.nii.gz", small),
+        (small, tmp_path / "link.nii.gz"),
+        (small, tmp_path / "hard.nii.gz"),
+    ):
+        done = scoat("segment", scan, "-o", output, "--overwrite", code=3)
+        assert "is the same file as" in done.stderr
+        assert small.read_bytes() == kept
+    done = scoat("segment", small, "-o", tmp_path / "m.nii.gz", "--probability", tmp_path / "sub" / ".." / "m.nii.gz", code=3)
+    assert "which is written too" in done.stderr
+
+
+def one_line(done):
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr[-2000:]
+    assert lines[0].startswith("scoat: ")
+    return lines[0]
+
+
+def test_every_error_is_one_line(small, data_folder, tmp_path):
+    (tmp_path / "folder.nii").mkdir()
+    (tmp_path / "file").write_text("x")
+    long = tmp_path / ("n" * 253 + ".nii")
+    train = ["train", "--data", data_folder, "--width", 4, "--epochs", 1, "--size", 64]
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.json").write_text('{"rec')
+    for words, text in (
+        (["segment", small, "-o", tmp_path / "folder.nii"], "is a folder"),
+        (["segment", tmp_path / "folder.nii", "-o", tmp_path / "m.nii"], "is a folder"),
+        (["segment", small, "-o", long], "too long"),
+        (["segment", long, "-o", tmp_path / "m.nii"], "does not exist"),
+        (["segment", tmp_path / ("n" * 300 + ".nii"), "-o", tmp_path / "m.nii"], "n.nii"),
+        (["segment", small, "-o", tmp_path / "file" / "m.nii"], "does not exist"),
+        (["segment", small, "-o", tmp_path / "m.nii", "--assume", "sideways"], "cannot be assumed"),
+        ([*train, "--runs", tmp_path / "file"], "file"),
+        (["evaluate", run, "--results", tmp_path / "r"], "recipe.json: is not whole JSON"),
+        (["report", "--results", tmp_path / "nothing"], "holds no result"),
+    ):
+        assert text in one_line(scoat(*words, code=3)), words
+
+
+def test_a_result_cut_in_half_is_named_and_a_stray_is_said(tmp_path):
+    from test_report import result
+
+    key = "0123456789abcdef0123"
+    (tmp_path / f"{key}.json").write_text(json.dumps(result("scoatnet", {"a": (900, 100, 100)})))
+    (tmp_path / "package.json").write_text('{"name": 1}')
+    assert "package.json: is no result" in scoat("report", "table2", "--results", tmp_path).stderr
+    (tmp_path / f"{key[::-1]}.json").write_text('{"recipe": {')
+    assert f"{key[::-1]}.json: is not whole JSON" in scoat("report", "--results", tmp_path, code=3).stderr
+
+
+def test_a_traceback_is_there_for_who_asks(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("SCOAT_DEBUG", "1")
+    assert "Traceback" in scoat("segment", small, "-o", tmp_path, code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(28, "No space left on device", "/x/m.nii"), "/x/m.nii: No space left on device; make room"),
+        (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied; choose a place"),
+        (MemoryError(), "the memory is not enough"),
+        (RuntimeError("a\n  b"), "a b; set SCOAT_DEBUG=1"),
+        (ImportError("No module named 'distributed'"), "install what is missing"),
+    ],
+)
+def test_errors_in_words(error, text):
+    from scoat_lib.cli.app import in_words
+
+    said = in_words(error)
+    assert said.startswith(text)
+    assert "\n" not in said
+
+
+def test_what_a_scan_says_of_itself_is_a_warning(small, tmp_path):
+    image = nib.load(small)
+    turned = image.affine.copy()
+    turned[0] *= -1
+    image.set_sform(image.affine, 1)
+    image.set_qform(turned, 1)
+    nib.save(image, tmp_path / "two.nii.gz")
+    done = scoat("segment", tmp_path / "two.nii.gz", "-o", tmp_path / "m.nii.gz", "--json")
+    assert "scoat: warning:" in done.stderr
+    assert any("qform" in w for w in json.loads(done.stdout)["warnings"])
+    quiet = scoat("segment", tmp_path / "two.nii.gz", "-o", tmp_path / "m.nii.gz", "--overwrite", "--assume", "sform", "--json")
+    assert not any("qform" in w for w in json.loads(quiet.stdout)["warnings"])

@@ -59,6 +59,26 @@ def test_cache_is_written_once_and_keyed_by_content(data_folder, tmp_path):
     assert len(list(cache.iterdir())) == 13
 
 
+@pytest.mark.parametrize("harm", ["cut", "gone", "foreign", "note"])
+def test_a_damaged_cache_is_made_again(data_folder, tmp_path, harm):
+    good = Cohort.open(data_folder, cache=tmp_path)
+    images = {n: np.array(v) for n, v in good.images.items()}
+    folder = sorted(tmp_path.iterdir())[0]
+    path = folder / ("made-by.json" if harm == "note" else "images.npy")
+    if harm == "cut":
+        path.write_bytes(path.read_bytes()[:-5000])
+    elif harm == "gone":
+        path.unlink()
+    elif harm == "foreign":
+        np.save(path, np.zeros((3, 4, 5), np.float16))
+    else:
+        path.write_text("{")
+    again = Cohort.open(data_folder, cache=tmp_path)
+    for name, image in images.items():
+        np.testing.assert_array_equal(again.images[name], image)
+        assert again.spacing(name) == good.spacing(name)
+
+
 def _open(arguments):
     return Cohort.open(*arguments[:1], cache=arguments[1]).fingerprint
 

@@ -225,3 +225,51 @@ def test_a_crop_without_muscle_cannot_be_calibrated(rng):
     with pytest.raises(ScanError, match=r"crop.nii.gz: .* none of muscle.*whole chest"):
         calibrated(lung)
     assert tissue_peaks(Scan(np.full((4, 4, 4), 40.0), np.eye(4))) is None
+
+
+# --- are these Hounsfield units? ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chest():
+    from scoat_lib import phantom
+
+    return phantom.patient(seed=2, size=(96, 96, 24), volume=60.0).scan
+
+
+@pytest.mark.parametrize("padding", [None, -1000, -1024, -2000, -3024, -32768])
+def test_a_scale_is_judged_by_its_mass_whatever_pads_it(chest, padding):
+    outside = np.hypot(*np.mgrid[-48:48, -48:48]) > 46
+
+    def padded(voxels):
+        voxels = np.array(voxels, np.int32)
+        if padding is not None:
+            voxels[outside] = padding
+        return Scan(voxels, chest.affine)
+
+    assert check_hounsfield(padded(chest.voxels)) == []
+    with pytest.raises(ScanError, match=r"not in Hounsfield units.*subtract 10\d\d"):
+        check_hounsfield(padded(chest.voxels.astype(np.int32) + 1024))
+    with pytest.raises(ScanError, match=r"not in Hounsfield units.*looks inverted"):
+        check_hounsfield(padded(-chest.voxels.astype(np.int32)))
+
+
+def test_a_scale_somewhat_off_is_said(chest):
+    (note,) = check_hounsfield(Scan(chest.voxels.astype(np.int32) + 130, chest.affine))
+    assert "muscle lies near" in note
+    assert "--calibrate" in note
+    with pytest.raises(ScanError, match="one value only"):
+        check_hounsfield(Scan(np.full((4, 4, 4), -1000), chest.affine))
+
+
+def test_a_mask_in_another_order_of_axes_is_turned(chest, tmp_path):
+    mask = Scan((chest.voxels > 0).astype(np.uint8), chest.affine)
+    chest.save(tmp_path / "scan.nii.gz")
+    for codes in ("RAS", "ASL", "SPR"):
+        mask.reoriented(codes).save(tmp_path / "mask.nii.gz")
+        _, turned = load_pair(tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz")
+        np.testing.assert_array_equal(turned.voxels, mask.voxels)
+        np.testing.assert_allclose(turned.affine, chest.affine, atol=1e-4)
+    Scan(mask.voxels[:-1], mask.affine).save(tmp_path / "mask.nii.gz")
+    with pytest.raises(ScanError, match="shape"):
+        load_pair(tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz")

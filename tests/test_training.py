@@ -224,6 +224,64 @@ def test_a_loss_that_is_not_finite_stops_the_run(prepared, tmp_path, tiny_recipe
     assert not (tmp_path / "run" / "checkpoint.ckpt").exists()
 
 
+def test_a_run_that_diverges_keeps_its_last_good_weights(prepared, tmp_path, tiny_recipe, monkeypatch):
+    folder = tmp_path / "run"
+    run(tiny_recipe, prepared, folder, at_most=1)
+    kept = (folder / "checkpoint.ckpt").read_bytes()
+    create, asked = training.losses.create, []
+
+    def third_is_bad(*words, **options):
+        loss = create(*words, **options)
+        return lambda logits, target: loss(logits, target) * (float("inf") if asked.append(0) or len(asked) > 8 else 1)
+
+    monkeypatch.setattr(training.losses, "create", third_is_bad)  # four branches a step
+    with pytest.raises(TrainingError, match=r"is inf at step 3 of epoch 2; .* after epoch 1 are kept"):
+        run(tiny_recipe, prepared, folder)
+    assert (folder / "checkpoint.ckpt").read_bytes() == kept
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_gone_on_with(prepared, tmp_path, tiny_recipe):
+    whole = run(tiny_recipe, prepared, tmp_path / "whole")
+    folder = tmp_path / "run"
+    run(tiny_recipe, prepared, folder, at_most=2)
+    checkpoint, before = folder / "checkpoint.ckpt", folder / "checkpoint-before.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.warns(
+        UserWarning, match=r"checkpoint\.ckpt: is damaged .* gone on with from checkpoint-before\.ckpt, after epoch 1"
+    ):
+        again = run(tiny_recipe, prepared, folder)
+    assert same_weights(again, whole)
+    assert [r["loss"] for r in again.curve] == [r["loss"] for r in whole.curve]
+    for path in (checkpoint, before):
+        path.write_bytes(b"none")
+    with pytest.raises(
+        TrainingError, match=r"checkpoint\.ckpt: is damaged .*checkpoint-before\.ckpt: is damaged .*remove the folder"
+    ):
+        run(replace(tiny_recipe, epochs=tiny_recipe.epochs), prepared, folder)
+    checkpoint.unlink()
+    before.unlink()
+    run(tiny_recipe, prepared, folder, at_most=2)
+    checkpoint.unlink()  # killed between the two files
+    assert same_weights(run(tiny_recipe, prepared, folder), whole)
+
+
+def test_a_run_of_two_devices_is_another_run(tiny_recipe):
+    from scoat_lib import experiments
+
+    assert experiments.key(replace(tiny_recipe, devices=2), "d") != experiments.key(tiny_recipe, "d")
+    with pytest.raises(TrainingError, match="devices is 0"):
+        replace(tiny_recipe, devices=0)
+
+
+def test_a_broken_recipe_file_is_named(prepared, tmp_path, tiny_recipe):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for text, reason in (('{"rec', "is not whole JSON"), ("[1]", "is no run's"), ('{"recipe": {}}', "is no run's")):
+        (folder / "recipe.json").write_text(text)
+        with pytest.raises(TrainingError, match=rf"recipe\.json: {reason}"):
+            run(tiny_recipe, prepared, folder)
+
+
 def test_validation_is_watched_and_never_the_reported_fold(cohort, tmp_path, tiny_recipe):
     split = split_of(make_folds(cohort, 3), 0, validation=1)
     done = run(replace(tiny_recipe, epochs=2, validation=1), (cohort, split), tmp_path / "run")

@@ -7,3 +7,43 @@ document.addEventListener("DOMContentLoaded", () => {
     };
   }
 });
+
+// What scrolls sideways can be reached and scrolled by keys: equations, tables, figures, printed lines.
+function reachable() {
+  const wide = "mjx-container[display], .pst-scrollable-table-container, .cell_output, .cell_output .output, .cell_output figure, pre, div.math";
+  for (const box of document.querySelectorAll(`.bd-article :is(${wide})`)) {
+    const scrolls = ["auto", "scroll"].includes(getComputedStyle(box).overflowX) && box.scrollWidth > box.clientWidth + 1;
+    if (scrolls) box.tabIndex = 0;
+    else if (box.tabIndex === 0 && box.tagName !== "PRE") box.removeAttribute("tabindex");
+  }
+}
+
+// A slider says what it moves: the widget manager leaves the label beside its handle without a tie to it.
+function named() {
+  for (const slider of document.querySelectorAll(".widget-slider")) {
+    const label = slider.querySelector("label, .widget-label")?.textContent.trim() || "picture";
+    for (const handle of slider.querySelectorAll(".noUi-handle")) handle.setAttribute("aria-label", label);
+    for (const readout of slider.querySelectorAll(".widget-readout")) readout.setAttribute("aria-label", label);
+  }
+}
+
+// A button that shows words is called by them, not by a label that says something else.
+function called() {
+  for (const button of document.querySelectorAll(".search-button-field, .theme-switch-button")) {
+    const words = button.textContent.replace(/\s+/g, " ").trim();
+    const label = button.getAttribute("aria-label") ?? "";
+    if (words && !label.includes(words)) button.setAttribute("aria-label", `${label} ${words}`.replace("Search Search", "Search"));
+  }
+}
+
+window.addEventListener("load", () => {
+  const look = () => { reachable(); named(); called(); };
+  look();
+  window.MathJax?.startup?.promise?.then(look);
+  window.addEventListener("resize", reachable);
+  let waiting = 0;
+  new MutationObserver(() => {
+    clearTimeout(waiting);
+    waiting = setTimeout(look, 100);
+  }).observe(document.body, { childList: true, subtree: true });
+});

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -73,14 +75,42 @@ def options(pairs: list[str]) -> dict:
 
 
 def main() -> None:
-    """Run the command; errors in the input become one line on stderr and exit code 3."""
-    from scoat_lib.cohort import DataError, LeakageError
-    from scoat_lib.scan import ScanError
-    from scoat_lib.training import TrainingError
-    from scoat_lib.weights import WeightsError
+    """Run the command; whatever goes wrong with its input or its surroundings becomes one line on stderr and exit code 3.
 
+    The variable SCOAT_DEBUG, set to anything, lets the traceback through.
+    """
     try:
         app()
-    except (ScanError, DataError, LeakageError, TrainingError, WeightsError, ValueError) as error:
-        print(f"scoat: {error}", file=sys.stderr)
+    except (ValueError, OSError, MemoryError, RuntimeError, ImportError) as error:
+        if os.environ.get("SCOAT_DEBUG"):
+            raise
+        print(f"scoat: {in_words(error)}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
+
+
+def in_words(error: BaseException) -> str:
+    """An error in one line: what, where, what to do."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return f"the memory is not enough ({text or 'no more is given'}); use a smaller --batch, a crop, or a machine with more"
+    if isinstance(error, OSError) and error.strerror:
+        where = error.filename2 or error.filename
+        advice = {
+            errno.ENOSPC: "make room, or write elsewhere",
+            errno.EDQUOT: "make room, or write elsewhere",
+            errno.EACCES: "choose a place where you may write, or change its permissions",
+            errno.EROFS: "choose another place",
+            errno.ENOENT: "create it, or correct the name",
+            errno.EISDIR: "give a file's name",
+            errno.ENOTDIR: "a part of the path is a file; give a folder's name",
+            errno.EEXIST: "a file has this name; give a folder's name",
+            errno.ENAMETOOLONG: "choose a shorter name",
+        }.get(error.errno, "correct the path, or try again")
+        return f"{where}: {error.strerror}; {advice}" if where else f"{error.strerror}; {advice}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"a file is not whole JSON ({text}); set SCOAT_DEBUG=1 to see which"
+    if isinstance(error, ImportError):
+        return f"{text}; install what is missing (pip install scoat-lib, with the extra that the help names)"
+    if isinstance(error, RuntimeError):
+        return f"{text[:300] or type(error).__name__}; set SCOAT_DEBUG=1 for the whole story"
+    return text

@@ -108,6 +108,7 @@ def train(
         thin_below=thin_below,
         augment=augment,
         precision=precision,
+        devices=devices,
         seed=seed,
     )
     cohort, split = experiments.prepare(recipe, data)
@@ -120,7 +121,6 @@ def train(
         split,
         folder,
         accelerator=where,
-        devices=devices,
         workers=workers,
         progress=not json_ and sys.stderr.isatty(),
         stop_at=time.time() + 60 * budget if budget else None,
@@ -203,6 +203,13 @@ def segment(
         bool | None,
         typer.Option(help="Bring the scan's own air and muscle to their HU first; default: as the weights were trained."),
     ] = None,
+    assume: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to believe where the scan's header contradicts itself or is silent: sform, qform, mm, or its axes as "
+            "LPS; hu: take its values as HU whatever they look like. May be repeated."
+        ),
+    ] = None,
     probability: Annotated[Path | None, typer.Option(help="Also write the probability of each voxel here.")] = None,
     branches: Annotated[str, typer.Option(help="output (as trained), mean of the four branches, or 1 to 4.")] = "output",
     batch: Annotated[int, typer.Option(min=1, help="Slices at once; fewer take less memory.")] = 16,
@@ -215,21 +222,28 @@ def segment(
 
     Research and teaching only: no medical device, no diagnosis.
     """
-    from scoat_lib import inference
-    from scoat_lib.scan import Scan, ScanError, check_hounsfield, check_writable
+    from scoat_lib import inference, upright
+    from scoat_lib.nifti import check_assumptions
+    from scoat_lib.scan import Scan, check_distinct, check_hounsfield, check_writable
     from scoat_lib.weights import load
 
     set_threads(threads)
     where = choose_device(device)
     if threshold is not None and not 0 < threshold < 1:
         raise typer.BadParameter(f"{threshold} does not lie between 0 and 1", param_hint="--threshold")
+    skip = "hu" in (assume or [])
+    assume = [word for word in assume or [] if word != "hu"]
+    check_assumptions(assume)
     targets = [output] + ([probability] if probability else [])
-    if len({t.absolute() for t in [*targets, scan]}) <= len(targets):
-        raise ScanError("the scan, the mask and the probability map need three different names")
+    check_distinct([scan, *([Path(weights)] if weights else [])], targets)
     for target in targets:
         check_writable(target, overwrite)
-    volume = Scan.load(scan)
-    check_hounsfield(volume)
+    volume = Scan.load(scan, assume=assume)
+    warnings = [*volume.notes, *(["not checked for its scale"] if skip else check_hounsfield(volume))]
+    if turned := upright.warning(volume, str(scan)):
+        warnings.append(turned.removeprefix(f"{scan}: "))
+    for text in warnings:
+        print(f"scoat: warning: {scan}: {text}", file=sys.stderr)
     segmenter = load(weights)
     if calibrate is not None:
         segmenter.preprocessing = replace(segmenter.preprocessing, calibrate=calibrate)
@@ -246,6 +260,7 @@ def segment(
         "lov_cm3": round(lov, 2),
         "lesion_voxels": int(mask.voxels.sum()),
         "spacing_mm": [round(s, 4) for s in volume.spacing],
+        "warnings": warnings,
         "seconds": round(time.perf_counter() - began, 2),
     }
     say(json_, outcome, f"lung opacification volume {lov:.1f} cm³ → {output}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -126,6 +127,8 @@ def report_(
 
     if format_ not in ("text", "csv", "latex"):
         raise typer.BadParameter(f"{format_!r} is none of text, csv, latex", param_hint="--format")
+    for path in report.strays(results):
+        print(f"scoat: warning: {path}: is no result (those are named by 20 hex digits) and is left out", file=sys.stderr)
     found = report.load(results)
     if not found:
         raise ValueError(f"{results}: holds no result; make some with `scoat experiment`, or give the right folder")

@@ -33,7 +33,8 @@ def prose(notebook):
 
 
 def has_picture(cell):
-    return any("image/png" in o.get("data", {}) for o in cell.outputs)
+    shown = [o.get("data", {}) for o in cell.outputs]
+    return any("image/png" in data or "<svg" in data.get("text/html", "") for data in shown)
 
 
 def test_every_notebook_of_the_folder_is_in_the_table_of_contents():

@@ -454,7 +454,7 @@ def test_the_readings_grid_asks_for_the_early_batch_norm():
 @pytest.mark.parametrize(
     "words",
     [
-        "batch norm before or after",
+        "batch norm before it",
         "millimetres",
         "align_corners",
         "Biases of equation 5",

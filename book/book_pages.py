@@ -1,0 +1,136 @@
+"""A Sphinx extension: what this book's pages do differently from the theme's.
+
+Scripts come from the site itself (`vendor.py`), the ones no page uses are left out, and pictures carry their size and wait
+until a reader comes near them. Footer, social card, site map and the page for a wrong address are made here.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import vendor
+import yaml
+from PIL import Image
+
+SERVED = "_served"  # below the source folder: copied to the site's top as it is
+
+
+def choose_scripts(app, config) -> None:
+    """Addresses of MathJax and the widget manager: the site's own where build.py put them, else a CDN's."""
+    served = Path(app.srcdir) / SERVED
+    local = (served / "_vendor" / vendor.MATHJAX).exists()
+    config.html_extra_path = [*config.html_extra_path, *([SERVED] if served.exists() else [])]
+    # Sphinx counts addresses from _static, where jupyter-book would load every script it finds
+    address = (lambda path: f"../_vendor/{path}") if local else vendor.cdn
+    config.mathjax_path = address(vendor.MATHJAX)
+    config.nb_ipywidgets_js = {address(path): {} for path in vendor.WIDGETS}
+
+
+def address_of(repository: str) -> str:
+    """Where GitHub publishes a repository's site, from the repository's address."""
+    owner, name = repository.removeprefix("https://github.com/").split("/")
+    return f"https://{owner}.github.io/{name}/"
+
+
+def choose_words(app, config) -> None:
+    """The published address, and the edition in the footer: that of CITATION.cff."""
+    config.html_baseurl = address_of(config.html_theme_options["repository_url"])
+    edition = yaml.safe_load((Path(app.srcdir) / "CITATION.cff").read_text())
+    config.html_theme_options["extra_footer"] = f"Edition {edition['version']}, {edition['date-released']}"
+
+
+def add_pages(app):
+    """The page for a wrong address; served at any depth, so its addresses count from the site's top."""
+    home = f"{app.config.html_baseurl}book/intro.html"
+    body = (
+        f'<h1>No such page</h1><p>It may have moved. <a href="{home}">The book begins here</a>; the search finds the rest.</p>'
+    )
+    yield "404", {"title": "No such page", "body": f"{body}</p>"}, "page.html"
+
+
+def write_map(app, error) -> None:
+    """sitemap.xml: every page of the table of contents."""
+    if error is None and app.builder.name == "html":
+        places = "".join(f"<url><loc>{app.config.html_baseurl}{name}.html</loc></url>" for name in sorted(app.env.found_docs))
+        text = f'<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{places}</urlset>'
+        (Path(app.outdir) / "sitemap.xml").write_text(text)
+
+
+def card(title: str, body: str, address: str) -> str:
+    """What a link to a page shows elsewhere: its title, its first sentence or two, the book's picture."""
+    texts = [" ".join(re.sub(r"<[^>]*>", "", t).split()) for t in re.findall(r"<p>(.*?)</p>", body, re.DOTALL)]
+    about = next((text for text in texts if len(text) > 40), title)[:200]
+    title = re.sub(r"<[^>]*>", "", title)
+    pairs = {"og:title": title, "og:description": about, "og:image": f"{address}_static/page.png", "og:type": "article"}
+    tags = "".join(f'<meta property="{key}" content="{quote(value)}" />' for key, value in pairs.items())
+    return (
+        f'{tags}<meta name="description" content="{quote(about)}" /><meta name="twitter:card" content="summary_large_image" />'
+    )
+
+
+def quote(text: str) -> str:
+    """Text as an attribute's value."""
+    return html.escape(html.unescape(text))
+
+
+def finish_page(app, pagename, templatename, context, doctree) -> None:
+    """Leave out the live-code scripts (no page has them, and they declare a constant twice); mend the pictures."""
+    scripts = [
+        s for s in context.get("script_files", []) if "thebe" not in f"{s.filename}{s.attributes.get('body', '')}".lower()
+    ]
+    context["script_files"] = scripts
+    context["css_files"] = [c for c in context.get("css_files", []) if "thebe" not in str(c.filename)]
+    if context.get("body"):
+        sources = {name: Path(app.srcdir) / path for path, name in app.builder.images.items()}
+        tags = card(context.get("title", ""), context["body"], app.config.html_baseurl)
+        context["metatags"] = context.get("metatags", "") + tags
+        if pagename == "404":
+            context["metatags"] += f'<base href="{app.config.html_baseurl}" />'
+        context["body"] = said(lazy_pictures(context["body"], sources))
+
+
+def lazy_pictures(body: str, sources: dict[str, Path]) -> str:
+    """Every <img> of a page with its width and height; all but the first wait until they come into view."""
+    first = True
+
+    def mend(found: re.Match) -> str:
+        nonlocal first
+        tag, more = found.group(0), ""
+        path = sources.get(unquote(re.search(r'src="(?:[^"]*/)?([^"/]+)"', tag).group(1)))
+        if path and path.suffix == ".png" and " width=" not in tag:
+            with Image.open(path) as picture:
+                width, height = picture.size
+            more = f' width="{width}" height="{height}" style="--natural: {width}px"'
+        if path and path.suffix == ".png":
+            more += "" if first else ' loading="lazy"'
+            first = False
+        return tag.removesuffix("/>").removesuffix(">").rstrip() + more + " />"
+
+    return re.sub(r"<img [^>]*>", mend, body)
+
+
+def said(body: str) -> str:
+    """What the theme says wrongly to screen readers, taken out; table cells of many words marked, to be wider on a phone."""
+    body = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")  # its own words say more
+    body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # it holds links too
+
+    def mark(found: re.Match) -> str:
+        words = re.sub(r"<[^>]*>", "", found.group(1)).split()
+        return f'<td class="words">{found.group(1)}' if len(words) >= 8 else found.group(0)
+
+    return re.sub(r"<td>((?:(?!</?t[dr]\b).)*)", mark, body, flags=re.DOTALL)
+
+
+def setup(app):
+    """Sphinx calls this once."""
+    # pages are built again when this file changes
+    app.add_config_value("book_pages", Path(__file__).read_text(), "html")
+    app.connect("config-inited", choose_scripts)
+    app.connect("config-inited", choose_words)
+    app.connect("html-collect-pages", add_pages)
+    app.connect("build-finished", write_map)
+    app.connect("html-page-context", finish_page, priority=990)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,279 @@
+"""A NIfTI file read to its last byte, and its header's word on the place in the patient doubted: what `Scan.load` stands on."""
+
+from __future__ import annotations
+
+import io
+import logging
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.imageglobals import logger
+from nibabel.orientations import axcodes2ornt
+
+MOST_VOXELS = 2**31  # 512 × 512 × 8192; a header that claims more is broken
+MOST_RATIO = 1100  # zlib packs nothing tighter
+ALIKE = 0.01  # relative difference up to which two spacings are one
+NEAR = 1.0  # mm by which the two forms may place the far corner apart
+CHUNK = 1 << 20
+UNITS = {0: "unknown", 1: "metre", 2: "mm", 3: "micron"}
+CODES = {frozenset("LR"), frozenset("AP"), frozenset("SI")}
+
+
+class ScanError(ValueError):
+    """A scan or mask that cannot be used; its text names the file, the reason and what to do."""
+
+
+def check_assumptions(assume: Collection[str]) -> None:
+    """ValueError for an assumption that `read` does not know: sform, qform, mm, or axis codes such as LPS."""
+    for word in assume:
+        if word not in ("sform", "qform", "mm") and _axes(word) is None:
+            raise ValueError(f"{word!r} cannot be assumed; known: sform, qform, mm, or three axis codes such as LPS or RAS")
+
+
+def read(path: Path, assume: Collection[str] = ()) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, list[str]]:
+    """Voxels (slope and intercept applied), affine in mm, header, and what is to be said of the file.
+
+    The whole file is read, so that a packed one's checksum is looked at. assume: what to believe where the header
+    contradicts itself or is silent: "sform", "qform", "mm", or axis codes such as "LPS" (`check_assumptions`).
+    Raises ScanError for a file that is missing, of another kind, cut off, damaged, longer than its header says, larger than
+    any scan, without a place in the patient, or whose two forms disagree on the voxel's size.
+    """
+    path = Path(path)
+    _refuse_foreign(path)
+    try:
+        with _quiet():
+            content = _unpacked(path) if path.name.lower().endswith(".gz") else _plain(path)
+            image = _image_class(content[:4]).from_bytes(content)
+            array = np.asanyarray(image.dataobj)
+    except ScanError:
+        raise
+    except MemoryError as error:
+        raise ScanError(f"{path}: does not fit into memory; crop it, or use a machine with more") from error
+    except Exception as error:  # nibabel raises nearly anything on foreign bytes
+        raise ScanError(
+            f"{path}: is not a readable NIfTI file ({error or type(error).__name__}); expected .nii or .nii.gz"
+        ) from error
+    affine, notes = _place(image.header, path, assume)
+    return array, affine, image.header, notes
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without nibabel's log, which tells the terminal what it mends in a header."""
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _image_class(first: bytes) -> type:
+    size = {int.from_bytes(first, "little"), int.from_bytes(first, "big")}
+    return nib.Nifti2Image if 540 in size else nib.Nifti1Image
+
+
+def _expected(start: bytes, path: Path, packed: int) -> int:
+    """The bytes that a file has by its header, which `start` holds; packed: the bytes it has on the disk."""
+    kind = _image_class(start[:4]).header_class
+    if len(start) < kind.sizeof_hdr:
+        raise ScanError(f"{path}: is cut off within its header ({len(start)} bytes); copy or download it again")
+    header = kind.from_fileobj(io.BytesIO(start))
+    shape, size = header.get_data_shape(), header.get_data_dtype().itemsize
+    voxels = 1
+    for side in shape:
+        voxels *= max(0, int(side))
+    if voxels > MOST_VOXELS or voxels * size > packed * MOST_RATIO:
+        sides = " × ".join(map(str, shape))
+        raise ScanError(f"{path}: its header claims {sides} voxels, which {packed} bytes cannot hold; the header is damaged")
+    return int(header.get_data_offset()) + voxels * size
+
+
+def _plain(path: Path) -> bytes:
+    length = path.stat().st_size
+    with open(path, "rb") as file:
+        start = file.read(600)
+        expected = _expected(start, path, length)
+        if length < expected:
+            raise ScanError(f"{path}: is cut off or damaged ({length} of {expected} bytes); copy or download it again")
+        content = start + file.read(max(0, expected - len(start)))
+        _refuse_more(file.read(CHUNK) if len(content) <= expected else content[expected:], path, expected)
+    return content
+
+
+def _unpacked(path: Path) -> bytes:
+    """A gzip file's content: every member to its end, so that each checksum and length is compared."""
+    parts: list[bytes] = []
+    have, expected, packed = 0, None, path.stat().st_size
+    member, rest = zlib.decompressobj(31), b""
+    try:
+        with open(path, "rb") as file:
+            while chunk := rest or file.read(CHUNK):
+                rest = b""
+                part = member.decompress(chunk, CHUNK)
+                rest = member.unconsumed_tail
+                if part:
+                    parts.append(part)
+                    have += len(part)
+                if expected is None and have >= 600:
+                    parts = [b"".join(parts)]
+                    expected = _expected(parts[0], path, packed)
+                if expected is not None and have > expected + CHUNK:
+                    break  # whatever more there is, it is too much
+                if member.eof:
+                    rest = member.unused_data or file.read(CHUNK)
+                    rest = rest.lstrip(b"\0")  # tape and block devices fill up with noughts
+                    if not rest:
+                        continue
+                    if not rest.startswith(b"\x1f\x8b"):
+                        raise ScanError(f"{path}: something follows the packed scan ({len(rest)} bytes or more); pack it again")
+                    member = zlib.decompressobj(31)
+        last = member.flush()
+        parts, have = [*parts, last], have + len(last)
+    except zlib.error as error:
+        raise ScanError(f"{path}: is cut off or damaged ({error}); copy or download it again and compare its size") from error
+    content = b"".join(parts)
+    expected = _expected(content, path, packed) if expected is None else expected
+    if have < expected or (have == expected and not member.eof):
+        raise ScanError(
+            f"{path}: is cut off or damaged ({have} of {expected} bytes); copy or download it again and compare its size"
+        )
+    _refuse_more(content[expected:], path, expected)
+    return content[:expected]
+
+
+def _refuse_more(more: bytes, path: Path, expected: int) -> None:
+    if more.strip(b"\0"):
+        raise ScanError(f"{path}: goes on after the {expected} bytes that its header says; are two files joined in it?")
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Say what a path is if it cannot be a NIfTI file: missing, a folder, DICOM, empty, or another format's name or bytes."""
+    convert = "convert it first: dcm2niix -z y -f %p_%s -o OUTPUT_FOLDER DICOM_FOLDER"
+    try:
+        there = path.exists()
+    except OSError as error:  # a name longer than the file system allows
+        raise ScanError(f"{path}: cannot be looked for ({error.strerror})") from error
+    if not there:
+        raise ScanError(f"{path}: does not exist")
+    if path.is_dir():
+        inside = sorted(p for p in path.iterdir() if p.is_file())[:20]
+        if any(_is_dicom(p) for p in inside):
+            raise ScanError(f"{path}: is a folder of DICOM files; {convert}")
+        raise ScanError(f"{path}: is a folder, not a NIfTI file; name one .nii or .nii.gz file in it")
+    if not path.is_file():
+        raise ScanError(f"{path}: is no file that can be read again (a pipe or a device); save the scan as a file first")
+    if _is_dicom(path):
+        raise ScanError(f"{path}: is a DICOM file, one slice of a series; {convert}")
+    name = path.name.lower()
+    if path.stat().st_size == 0:
+        raise ScanError(f"{path}: is empty (0 bytes); copy or download it again")
+    if not name.endswith((".nii", ".nii.gz")):
+        raise ScanError(f"{path}: is not a NIfTI file by its name; expected .nii or .nii.gz")
+    with open(path, "rb") as file:
+        first = file.read(400)
+    if first.startswith(b"version https://git-lfs"):
+        raise ScanError(f"{path}: is a Git LFS pointer, not the scan; fetch the scan itself: git lfs pull")
+    if first.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html", b"<?xml")):
+        raise ScanError(f"{path}: is a web page, not a scan; download the file itself")
+    packed = first.startswith(b"\x1f\x8b")
+    if name.endswith(".gz") and not packed:
+        is_nifti = first[344:348] in (b"n+1\0", b"ni1\0") or first[4:8] in (b"n+2\0", b"ni2\0")
+        advice = f"rename it to {path.name[:-3]}" if is_nifti else "copy or download it again"
+        raise ScanError(f"{path}: is not gzipped, whatever its name says; {advice}")
+    if packed and not name.endswith(".gz"):
+        raise ScanError(f"{path}: is gzipped; rename it to {path.name}.gz")
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return path.suffix.lower() in (".dcm", ".ima") or file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _axes(word: str):
+    """The orientation that axis codes name, or None if they name none."""
+    letters = word.upper()
+    named = len(letters) == 3 and all(len(pair & set(letters)) == 1 for pair in CODES)
+    return axcodes2ornt(tuple(letters)) if named else None
+
+
+def _place(header: nib.Nifti1Header, path: Path, assume: Collection[str]) -> tuple[np.ndarray, list[str]]:
+    """The affine in mm, and what is to be said where the header's two forms place the scan differently."""
+    size = np.array([float(z) for z in header.get_zooms()[:3]] + [1.0] * 3)[:3]
+    unit = UNITS.get(int(header["xyzt_units"]) & 7, "unknown")
+    if unit in ("metre", "micron") and "mm" not in assume:
+        factor = 1000.0 if unit == "metre" else 0.001
+        raise ScanError(
+            f"{path}: its header gives lengths in {unit}s, so a voxel would be {_shown(size * factor)} mm; if the numbers "
+            f"{_shown(size)} are mm, say --assume mm, else write it in mm"
+        )
+    sform, qform = int(header["sform_code"]), int(header["qform_code"])
+    if not sform and not qform:
+        codes = next((word for word in assume if _axes(word) is not None), None)
+        if codes is None:
+            raise ScanError(
+                f"{path}: its header holds neither an sform nor a qform, so nothing says which way up it lies; name its axes, "
+                "as --assume LPS (voxels run to the left, to the back, to the head), or write a form into it"
+            )
+        return _from_axes(_axes(codes), size), []
+    own = header.get_sform() if sform else None
+    other = _qform(header, path, needed=not sform) if qform else None
+    if "qform" in assume and other is not None:
+        return other, []
+    affine = own if own is not None else other
+    if own is not None and "sform" not in assume and len(header.get_data_shape()) > 2:
+        _refuse_two_sizes(own, size, path)
+    if own is not None and other is not None:
+        far = np.append(np.asarray([*header.get_data_shape(), 1, 1, 1][:3]) - 1, 1.0)
+        gap = max(float(np.linalg.norm((own - other) @ corner)) for corner in (np.array([0, 0, 0, 1.0]), far))
+        if gap > NEAR and "sform" not in assume:
+            ways = ["".join(nib.aff2axcodes(a)) for a in (own, other)]
+            return affine, [
+                f"its sform ({ways[0]}) and its qform ({ways[1]}) place it up to {gap:.0f} mm apart; the sform is used "
+                "(--assume qform for the other), and both are written to the mask"
+            ]
+    return affine, []
+
+
+def _from_axes(ornt, size: np.ndarray) -> np.ndarray:
+    """The affine of voxels that run along the named axes, the first voxel at the origin."""
+    affine = np.eye(4)
+    for axis, (world, sign) in enumerate(ornt):
+        affine[:3, axis] = 0.0
+        affine[int(world), axis] = sign * size[axis]
+    return affine
+
+
+def _qform(header: nib.Nifti1Header, path: Path, needed: bool) -> np.ndarray | None:
+    try:
+        return header.get_qform()
+    except Exception as error:
+        if needed:
+            raise ScanError(f"{path}: its qform is no rotation ({error}), and it has no sform; correct its header") from error
+        return None
+
+
+def _refuse_two_sizes(sform: np.ndarray, size: np.ndarray, path: Path) -> None:
+    """The sform's voxel against pixdim's, which is the qform's too: one of the two volumes would be wrong."""
+    sides = np.linalg.norm(sform[:3, :3], axis=0)
+    volume, other = abs(np.linalg.det(sform[:3, :3])), float(np.prod(size))
+    if not np.isfinite(sides).all() or other <= 0 or not np.isfinite(other):
+        return  # `Scan` refuses the one; the other is no size at all, as old writers leave it
+    # of a tilted gantry the slices' axis is longer than their distance: then the volumes agree
+    apart = np.abs(sides / size - 1) > ALIKE
+    if abs(volume / other - 1) > ALIKE and apart.any():
+        raise ScanError(
+            f"{path}: its sform gives a voxel spacing of {_shown(sides)} mm, its qform and pixdim {_shown(size)} mm; volumes "
+            f"would differ by {100 * abs(volume / other - 1):.0f} %; find out which is right: --assume sform or --assume qform"
+        )
+
+
+def _shown(sides) -> str:
+    return " × ".join(f"{s:.4g}" for s in sides)

@@ -1,0 +1,123 @@
+"""nifti.py: what a header contradicts is said; what is assumed is believed; forms are written as they came."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from scoat_lib import nifti
+from scoat_lib.scan import Scan, ScanError
+
+
+@pytest.fixture
+def array(rng):
+    return rng.integers(-1000, 300, (10, 9, 8)).astype(np.int16)
+
+
+AFFINE = np.diag([-0.7, -0.7, 0.6, 1.0])
+
+
+def two_sizes(array, path):
+    image = nib.Nifti1Image(array, AFFINE)
+    image.set_qform(AFFINE, 1)
+    other = AFFINE.copy()
+    other[2, 2] = 0.8
+    image.set_sform(other, 1)
+    image.header["pixdim"][3] = 0.6
+    nib.save(image, path)
+    return path
+
+
+def test_two_sizes_are_refused_with_both_and_may_be_chosen(array, tmp_path):
+    path = two_sizes(array, tmp_path / "x.nii.gz")
+    with pytest.raises(ScanError, match=r"0\.7 × 0\.7 × 0\.8 mm, its qform and pixdim 0\.7 × 0\.7 × 0\.6 mm.*33 %"):
+        Scan.load(path)
+    assert Scan.load(path, assume=["sform"]).spacing == pytest.approx((0.7, 0.7, 0.8))
+    assert Scan.load(path, assume=["qform"]).spacing == pytest.approx((0.7, 0.7, 0.6))
+
+
+def test_a_tilted_gantry_is_no_contradiction(array, tmp_path):
+    """Sheared slices: the column is longer than the slices' distance, the volume is the same."""
+    sheared = np.diag([-0.7, -0.7, 2.5, 1.0])
+    sheared[1, 2] = 2.5 * np.tan(np.radians(20))
+    image = nib.Nifti1Image(array, sheared)
+    image.set_sform(sheared, 1)
+    image.set_qform(None, 0)
+    image.header["pixdim"][1:4] = (0.7, 0.7, 2.5)
+    nib.save(image, tmp_path / "x.nii")
+    assert Scan.load(tmp_path / "x.nii").voxel_volume == pytest.approx(0.7 * 0.7 * 2.5)
+
+
+def test_two_places_are_said_and_both_are_written(array, tmp_path):
+    image = nib.Nifti1Image(array, AFFINE)
+    mirrored = AFFINE.copy()
+    mirrored[0] *= -1
+    image.set_qform(mirrored, 3)
+    image.set_sform(AFFINE, 2)
+    nib.save(image, tmp_path / "x.nii.gz")
+    scan = Scan.load(tmp_path / "x.nii.gz")
+    assert "sform (LPS) and its qform (RPS) place it" in scan.notes[0]
+    np.testing.assert_allclose(scan.affine, AFFINE, atol=1e-6)
+    np.testing.assert_allclose(Scan.load(tmp_path / "x.nii.gz", assume=["qform"]).affine, mirrored, atol=1e-6)
+    assert Scan.load(tmp_path / "x.nii.gz", assume=["sform"]).notes == ()
+    for derived in (scan, scan.with_axial(scan.axial() > 0)):
+        derived.save(tmp_path / "out.nii.gz")
+        out = nib.load(tmp_path / "out.nii.gz").header
+        assert (int(out["qform_code"]), int(out["sform_code"])) == (3, 2)
+        np.testing.assert_allclose(out.get_qform(), mirrored, atol=1e-5)
+        np.testing.assert_allclose(out.get_sform(), AFFINE, atol=1e-6)
+    scan.reoriented("RAS").save(tmp_path / "turned.nii.gz")  # another grid: no form of the old one
+    assert nib.aff2axcodes(nib.load(tmp_path / "turned.nii.gz").affine) == ("R", "A", "S")
+
+
+def test_without_a_form_the_axes_may_be_named(array, tmp_path):
+    image = nib.Nifti1Image(array, None)
+    image.header.set_zooms((0.7, 0.8, 2.5))
+    nib.save(image, tmp_path / "x.nii")
+    with pytest.raises(ScanError, match=r"neither an sform nor a qform.*--assume LPS"):
+        Scan.load(tmp_path / "x.nii")
+    for codes in ("LPS", "ras", "PIR"):
+        scan = Scan.load(tmp_path / "x.nii", assume=[codes])
+        assert "".join(nib.aff2axcodes(scan.affine)) == codes.upper()
+        assert scan.spacing == pytest.approx((0.7, 0.8, 2.5))
+    np.testing.assert_array_equal(Scan.load(tmp_path / "x.nii", assume=["LPS"]).axial(), array.transpose(2, 1, 0))
+
+
+def test_metres_may_be_a_slip(array, tmp_path):
+    image = nib.Nifti1Image(array, AFFINE)
+    image.header.set_xyzt_units("meter")
+    nib.save(image, tmp_path / "x.nii")
+    with pytest.raises(ScanError, match=r"in metres, so a voxel would be 700 × 700 × 600 mm.*--assume mm"):
+        Scan.load(tmp_path / "x.nii")
+    assert Scan.load(tmp_path / "x.nii", assume=["mm"]).spacing == pytest.approx((0.7, 0.7, 0.6))
+
+
+@pytest.mark.parametrize("word", ["up", "LLS", "LP", "LPSR", "LAP", ""])
+def test_what_cannot_be_assumed_is_refused(word):
+    with pytest.raises(ValueError, match="cannot be assumed; known: sform, qform, mm"):
+        nifti.check_assumptions([word])
+    nifti.check_assumptions(["sform", "mm", "ASR"])
+
+
+def test_the_log_of_nibabel_is_kept_quiet_and_given_back(array, tmp_path, capfd):
+    from nibabel.imageglobals import logger
+
+    before = logger.level
+    raw = bytearray(nib.Nifti1Image(array, AFFINE).to_bytes())
+    raw[252:254] = (77).to_bytes(2, "little")  # a qform_code that is none
+    (tmp_path / "x.nii").write_bytes(raw)
+    Scan.load(tmp_path / "x.nii")
+    assert capfd.readouterr().err == ""
+    assert logger.level == before
+
+
+def test_memory_stays_below_four_times_the_scan(tmp_path):
+    import tracemalloc
+
+    big = np.zeros((256, 256, 60), np.int16)
+    for name in ("x.nii", "x.nii.gz"):
+        nib.save(nib.Nifti1Image(big, AFFINE), tmp_path / name)
+        tracemalloc.start()
+        Scan.load(tmp_path / name)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 4 * big.nbytes, name
