@@ -342,7 +342,7 @@ def test_what_the_modules_multiply_by():
     torch.testing.assert_close(raised, (1 + m) * x)
     raised, m = attention.SpatialAttention(8, 8, 8)(x, g)
     torch.testing.assert_close(raised, (1 + m) * g)
-    assert float((1 + m).min()) >= 1
+    assert (1 + m).min().item() >= 1
     weights = attention.ChannelAttention(16, 4)(torch.rand(2, 16, 8, 8))
     weights = weights[1] if isinstance(weights, tuple) else weights
     text = prose("13-attention-compared")
