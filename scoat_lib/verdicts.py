@@ -162,11 +162,11 @@ def decided(results: list[dict], *numbers: str) -> Decided:
 
 def ledger(decisions: Decided) -> str:
     """The ledger (of `decided`) as an HTML table: claim, linked to its chapter; where the paper says it; a chip; why."""
-    lines = []
+    lines, pad = [], ' style="padding:.35em .6em;vertical-align:top"'
     for claim, verdict in decisions:
         link = f'<a href="{CHAPTER[claim.number]}.html">{claim.number}. {html.escape(claim.text)}</a>'
         cells = (link, html.escape(claim.where), chip(verdict.status), _why_at_length(verdict))
-        lines.append(f'<tr id="claim-{claim.number}">' + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
+        lines.append(f'<tr id="claim-{claim.number}">' + "".join(f"<td{pad}>{c}</td>" for c in cells) + "</tr>")
     head = "".join(f'<th scope="col">{c}</th>' for c in ("claim", "in the paper", "verdict", "why"))
     return (
         f'<div style="overflow-x:auto"><table class="ledger" style="text-align:left"><thead><tr>{head}</tr></thead>'
