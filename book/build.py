@@ -34,6 +34,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
+RESULTS = ROOT / "results"
 BADGE = "colab-badge"  # the tag of the cell that holds the badge
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -207,8 +208,9 @@ def png_size(text: str) -> tuple[int, int]:
 
 
 def fill_in(source: Path, executed: Path) -> None:
-    """What is measured, into the pages' markers: seconds of each chapter as run, every result, the readings' effects."""
+    """What is measured, into the pages' markers: findings, seconds of each chapter, every result, the readings' effects."""
     producers = {
+        "<!-- findings -->": findings,
         "<!-- times -->": lambda: times(executed),
         "<!-- provenance -->": provenance,
         "<!-- readings of the evaluation -->": evaluation_readings,
@@ -237,23 +239,32 @@ def times(executed: Path) -> str:
     return table(["page", "seconds"], [[name, f"{value:.0f}"] for name, value in json.loads(path.read_text()).items()])
 
 
+def findings() -> str:
+    """The findings of the first page as a list, from results/ as they are."""
+    from scoat_lib import report, verdicts
+
+    return "\n".join(f"1. {said}" for said in verdicts.findings(report.load(RESULTS), RESULTS))
+
+
 def provenance() -> str:
-    """Every result with its recipe's main fields and where it was made."""
+    """Every result with its recipe's main fields and where it was made; a sentence where there is none."""
+    from scoat_lib import report
+
     rows = []
-    for path in sorted((ROOT / "results").glob("*.json")):
-        result = json.loads(path.read_text())
-        if "recipe" in result:
-            r, p = result["recipe"], result["provenance"]
-            what = [r["network"], r["loss"], r["width"], r["epochs"], r["fold"], r["seed"]]
-            rows.append([*what, (p["commit"] or "unknown")[:8], p["device"], round(p["seconds"] / 60), p["date"]])
+    for result in report.load(RESULTS):
+        r, p = result["recipe"], result["provenance"]
+        what = [r["network"], r["loss"], r["width"], r["epochs"], r["fold"], r["seed"]]
+        rows.append([*what, (p["commit"] or "unknown")[:8], p["device"], round(p["seconds"] / 60), p["date"]])
+    if not rows:
+        return "No run is in `results/` yet."
     return table(["network", "loss", "width", "epochs", "fold", "seed", "commit", "device", "minutes", "date"], sorted(rows))
 
 
 def evaluation_readings() -> str:
     """results/readings/evaluation-w8.json as three tables; a sentence where it was not measured."""
-    path = ROOT / "results" / "readings" / "evaluation-w8.json"
+    path = RESULTS / "readings" / "evaluation-w8.json"
     if not path.exists():
-        return "Not measured."
+        return "Not measured yet (`python -m studies.evaluation_readings`)."
     r = json.loads(path.read_text())
     cases = r["patients"]
     folds = " and ".join(map(str, r["folds"]))
@@ -273,8 +284,11 @@ def evaluation_readings() -> str:
 
 
 def phantom_realism() -> str:
-    """results/phantom-realism.json as three tables."""
-    r = json.loads((ROOT / "results" / "phantom-realism.json").read_text())
+    """results/phantom-realism.json as two tables and a sentence; a sentence alone where it was not measured."""
+    path = RESULTS / "phantom-realism.json"
+    if not path.exists():
+        return "Not measured yet (`python -m studies.phantom_realism`)."
+    r = json.loads(path.read_text())
     tissues = table(
         ["tissue", "median HU", "accepted range"],
         [[name, f"{v['median']:.0f}", "{} … {}".format(*v["range"])] for name, v in r["HU medians"].items()],
@@ -288,7 +302,14 @@ def phantom_realism() -> str:
         measures.append([f"noise in soft tissue, {kind}", f"{v['HU']:.1f} HU, {share}"])
     for how, v in r.get("DSC across", {}).items():
         measures.append([f"DSC pooled, {how}", f"{100 * v['pooled']:.0f} %"])
-    return f"{tissues}\n\n{table(['measure', 'value'], measures)}"
+    across = [f"{100 * v['pooled']:.0f} % ({how})" for how, v in r.get("DSC across", {}).items()]
+    words = (
+        f"The last rows are the honest ones: a network trained on one kind and tested on the other has a pooled DSC of "
+        f"{' and '.join(across)}."
+        if across
+        else "A network trained on one kind was not tested on the other."
+    )
+    return f"{tissues}\n\n{table(['measure', 'value'], measures)}\n\n{words}"
 
 
 def trained_readings() -> str:
@@ -296,7 +317,7 @@ def trained_readings() -> str:
     from scoat_lib import grids, report
 
     grid = grids.get("readings")
-    results = report.load(ROOT / "results")
+    results = report.load(RESULTS)
     found = report.comparing(report.tables(results, grid))
     if not found:
         return "No row of the grid was run yet."
@@ -316,18 +337,11 @@ def trained_readings() -> str:
 
 def _seeds(table, results: list[dict]) -> str:
     """How far two runs of a grid's reference lie apart at a table's scale when nothing but the seed differs."""
-    from scoat_lib import claims, report
+    from scoat_lib import report, verdicts
 
     grid = table.grid
     same = [r for base, data, group in report.scales(results, grid) if (base, data) == (table.base, table.data) for r in group]
-    same = [r for r in same if r["row"] == grid.reference]
-    spread, tolerance = report.seed_spread(same), claims.tolerance(same)
-    if not spread["freedom"]:
-        return "The default was not repeated with another seed at this scale."
-    return (
-        f"Two runs of the default that differ in nothing but the seed lie within {tolerance:.1f} points, 19 times in 20 "
-        f"(sd {spread['sd']:.2f}, {spread['runs']} runs)."
-    )
+    return verdicts.seeds([r for r in same if r["row"] == grid.reference])
 
 
 def api() -> str:

@@ -100,8 +100,10 @@ def contradictions() -> pd.DataFrame:
 # --- decisions -------------------------------------------------------------------------------------------------------
 
 
-def compare(results: list[dict], grid: Grid, one: str, other: str, metric: str = "DSC", sign: int = 1) -> dict:
-    """Row `one` minus row `other`, times sign, over the patients of the primary endpoint that both report.
+def compare(
+    results: list[dict], grid: Grid, one: str, other: str, metric: str = "DSC", sign: int = 1, least: int = report.LEAST
+) -> dict:
+    """Row `one` minus row `other`, times sign, over the patients of at least `least` lesion voxels that both report.
 
     {"one", "other", "metric", "sign", "patients", "status", "difference", "low", "high", "p", "refuted", "equivalent",
     "excluded", "paper", "visible", "needed"}, in points: refuted is the p of the claim's contrary, paper the paper's own
@@ -113,7 +115,7 @@ def compare(results: list[dict], grid: Grid, one: str, other: str, metric: str =
     first, second = (_frame(results, grid, label) for label in (one, other))
     if first.empty or second.empty:
         return found | _judged([], [], math.nan)
-    pairs = report.paired(first, second, metric)
+    pairs = report.paired(first, second, metric, least)
     paper = found["paper"] if metric == "DSC" else math.nan
     judged = _judged(sign * pairs.difference, pairs.fold, paper, rule.MARGIN if metric == "DSC" else None)
     return found | judged | {"excluded": bool(found["paper"] > 0 and judged["high"] < found["paper"])}

@@ -166,6 +166,7 @@ GRIDS: dict[str, Grid] = {
                 "eq. 1: F = 2w": {"options": {"attention_channels": "2w"}},
                 "eq. 1: F = 1": {"options": {"attention_channels": "1"}},
                 "eq. 2: bilinear only": {"options": {"up": "bilinear"}},
+                "F_U: batch norm before the interpolation": {"options": {"up": "bilinear-1x1-early"}},
                 "eq. 2: raw in attention nodes": {"options": {"attention_up": "raw"}},
                 "eq. 3: k up to j − 1": {"options": {"skip_limit": "j-1"}},
                 "eq. 5: r = 4": {"options": {"reduction": 4}},

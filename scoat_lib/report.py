@@ -189,8 +189,9 @@ def scales(results: list[dict], grid: Grid) -> list[tuple[dict, str, list[dict]]
     Data of one name and another fingerprint is another group. The group with most rows, then most results, comes first.
     """
     groups: dict[str, list[dict]] = {}
+    wanted = _wanted(grid)
     for result in results:
-        label = row_of(result, grid)
+        label = _row_of(result["recipe"], wanted)
         if label is not None:
             base = {k: v for k, v in result["recipe"].items() if k not in grid.varied | {"fold", "seed"}}
             what = json.dumps([base, result["data"]["name"], result["data"].get("fingerprint", "")], sort_keys=True)
@@ -201,14 +202,22 @@ def scales(results: list[dict], grid: Grid) -> list[tuple[dict, str, list[dict]]
 
 def row_of(result: dict, grid: Grid) -> str | None:
     """The grid's row a result belongs to, whatever its scale; None for none."""
-    recipe = result["recipe"]
+    return _row_of(result["recipe"], _wanted(grid))
+
+
+def _row_of(recipe: dict, wanted: dict[str, dict]) -> str | None:
+    return next((label for label, fields in wanted.items() if all(recipe[k] == v for k, v in fields.items())), None)
+
+
+def _wanted(grid: Grid) -> dict[str, dict]:
+    """By row of a grid, the fields of a recipe that make a result belong to it."""
     default = Recipe().to_dict()
+    free = {k: default[k] for k in grid.varied | {"split", "options", "loss", "loss_options"}}
+    wanted = {}
     for label, changes in grid.rows.items():
-        wanted = {k: default[k] for k in grid.varied | {"split", "options", "loss", "loss_options"}}
-        wanted |= {k: Recipe(**(grid.fixed | changes)).to_dict()[k] for k in set(grid.fixed) | set(changes)}
-        if all(recipe[k] == v for k, v in wanted.items()):
-            return label
-    return None
+        recipe = Recipe(**(grid.fixed | changes)).to_dict()
+        wanted[label] = free | {k: recipe[k] for k in set(grid.fixed) | set(changes)}
+    return wanted
 
 
 def _table(group: list[dict], grid: Grid, base: dict, data: str, least: int) -> Table:

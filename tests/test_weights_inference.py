@@ -122,7 +122,9 @@ def test_threshold_is_exclusive_and_checked():
 
 
 def test_the_model_card_quotes_the_results():
+    """A card whose data results/ holds quotes the cross-validated scores of its recipe; another quotes none."""
     import json
+    import re
     from pathlib import Path
 
     from scoat_lib import report
@@ -137,53 +139,28 @@ def test_the_model_card_quotes_the_results():
         assert f"`{name}`" in text
         assert f"{shipped.card['data'][:16]}" in text
         assert not shipped.card["split"]["test"]
-        assert len(shipped.card["split"]["train"]) == 15
+        assert f"threshold {shipped.threshold:g}" in text
+        assert ("mirror image" in text) == shipped.flip
+        assert f"σ = {shipped.smooth:g} mm" in text
         same = report.alike(results, Recipe(width=recipe["width"], epochs=recipe["epochs"]))
-        ours = [r for r in same if r["recipe"]["network"] == "scoatnet" and r["recipe"]["seed"] == 0]
-        assert ours, f"{name} was never cross-validated"
+        ours = [r for r in same if (r["recipe"]["network"], r["recipe"]["seed"]) == ("scoatnet", 0)]
+        ours = [r for r in ours if r["data"]["fingerprint"] == shipped.card["data"]]
+        point = root / "results" / "shipped" / f"operating-point-w{recipe['width']}.json"
+        if not ours:
+            assert "void" in text, "its data has left results/: the card says so"
+            assert not re.search(r"^\| (coronacases|radiopaedia)_", text, flags=re.M), "and quotes no score of a patient"
+            continue
         row = report.summary(ours).loc["scoatnet"]
         for column in ("DSC, ≥ 1000 voxels", "DSC, all", "DSC, pooled"):
             assert f"| {row[column]:.1f} |" in text, (name, column)
-        assert all(r["data"]["fingerprint"] == shipped.card["data"] for r in ours)
-        point = json.loads((root / "results" / "shipped" / f"operating-point-w{recipe['width']}.json").read_text())["best"]
-        assert (shipped.threshold, shipped.flip, shipped.smooth) == tuple(point[k] for k in ("threshold", "flip", "smooth"))
-        assert f"| {point['primary']:.1f} |" in text
-        measured = json.loads((root / "results" / "shipped" / f"operating-point-w{recipe['width']}.json").read_text())
+        measured = json.loads(point.read_text())
+        best = measured["best"]
+        assert (shipped.threshold, shipped.flip, shipped.smooth) == tuple(best[k] for k in ("threshold", "flip", "smooth"))
+        assert f"| {best['primary']:.1f} |" in text
         assert f"best point of the others | {measured['left out']['mean']:.1f} |" in text
-        large = [n for r in ours for n, c in r["patients"].items() if c["tp"] + c["fn"] >= report.LEAST]
-        assert set(measured["left out"]) == {*large, "mean"}
-        for name in large:  # each patient at the point that is best for the others
-            means = [np.mean([row["patients"][n] for n in large if n != name]) for row in measured["rows"]]
-            allowed = [row["patients"][name] for row, m in zip(measured["rows"], means, strict=True) if m > max(means) - 1e-9]
-            assert measured["left out"][name] in allowed
-        assert measured["left out"]["mean"] == pytest.approx(np.mean([measured["left out"][n] for n in large]), abs=0.006)
-        both = sorted({r["recipe"]["fold"] for r in ours})
-    # what the card compares itself with
-    point = json.loads((root / "results" / "shipped" / "operating-point-w8.json").read_text())
-    narrow = [r for r in report.alike(results) if (r["recipe"]["network"], r["recipe"]["seed"]) == ("scoatnet", 0)]
-    assert [0, 1, 2, 3] == point["folds"] == sorted(r["recipe"]["fold"] for r in narrow)
-    primary = report.summary(narrow).loc["scoatnet", "DSC, ≥ 1000 voxels"]
-    assert f"it has {primary:.1f}, and {point['best']['primary']:.1f} at its own best operating point" in text
-    assert f"threshold {point['best']['threshold']})" in text
-    narrow = [r for r in narrow if r["recipe"]["fold"] in both]
-    primary = report.summary(narrow).loc["scoatnet", "DSC, ≥ 1000 voxels"]
-    (best,) = (r for r in point["rows"] if all(r[k] == point["best"][k] for k in ("flip", "smooth", "threshold")))
-    large = [n for r in narrow for n, c in r["patients"].items() if c["tp"] + c["fn"] >= report.LEAST]
-    assert f"it has {primary:.1f} ({np.mean([best['patients'][n] for n in large]):.1f} there)" in text
-    scales = json.loads((root / "results" / "readings" / "hu-scale.json").read_text())["patients"]
-    assert sum(row["muscle"] > 145 for row in scales.values()) == 9, "the card: nine scans more than 100 HU off"
-
-    def fold_0(found):
-        """Primary mean of fold 0, seed 0, by network."""
-        return {
-            r["recipe"]["network"]: report.summary([r])["DSC, ≥ 1000 voxels"].iloc[0]
-            for r in found
-            if (r["recipe"]["fold"], r["recipe"]["seed"]) == (0, 0)
-        }
-
-    theirs, ours = fold_0(report.load(root / "results" / "peers")), fold_0(report.alike(results))
-    assert f"has a mean of {theirs['monai-unetpp']:.1f} on" in text
-    assert f"have {ours['scoatnet']:.1f} (SCOAT-Net) and {ours['unetpp']:.1f} (UNet++)" in text
+    agreement = report.readers(root / "results")["DSC, per cent"]
+    quoted = [f"{agreement[k] / 100:.3f}" for k in ("mean", "lowest", "highest")]
+    assert "mean DSC of {}, from {} to {}".format(*quoted) in text
 
 
 def test_a_card_may_ask_for_a_threshold_and_the_mirror_image(tmp_path):

@@ -77,13 +77,16 @@ def _cannot_be(answer):
 @exercise
 def _decide(answer):
     cases = (
-        ((1.5, 4.5, 3.0, 1.0, 9), "holds"),
-        ((0.2, 1.4, 0.8, 1.0, 9), "undecided"),
-        ((0.2, 5.0, 1.5, 1.0, 9), "undecided"),
-        ((2.0, 9.0, 3.0, 1.0, 9), "holds"),
-        ((-3.0, -0.5, -2.0, 1.0, 9), "does not hold"),
-        ((1.5, 4.5, 3.0, 1.0, 4), "undecided"),
-        ((-0.5, 3.0, 1.2, 1.0, 9), "undecided"),
+        ((1.5, 4.5, 9, 4.7), "holds"),
+        ((0.2, 5.0, 13, 2.0), "holds"),
+        ((-0.5, 5.0, 13, 4.7), "undecided"),
+        ((-0.5, 1.5, 13, 4.7), "does not hold"),
+        ((-0.5, 1.5, 13, 2.0), "undecided"),
+        ((0.5, 1.5, 13, 4.7), "holds"),
+        ((-3.5, 1.5, 13, 4.7), "undecided"),
+        ((-4.0, -0.5, 9, 2.0), "does not hold"),
+        ((1.5, 4.5, 4, 4.7), "undecided"),
+        ((-4.0, -0.5, 4, 2.0), "undecided"),
     )
     for arguments, expected in cases:
         if answer(*arguments) != expected:

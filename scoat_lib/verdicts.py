@@ -1,0 +1,595 @@
+"""What the results say, in words, tables and one drawing: the pages' sentences about real scans are made here at each build.
+
+Every function takes the list of results (`report.load`) or a file's content, and has something true to say of an empty list, of
+a few runs and of all of them. Numbers in a sentence are rounded here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import copy
+import html
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from scoat_lib import claims, report, rule
+from scoat_lib.cohort import patient_of
+from scoat_lib.grids import GRIDS
+from scoat_lib.metrics import METRICS
+
+CHAPTER = {
+    "1": "12-networks",
+    "2a": "11-losses-compared",
+    "2b": "11-losses-compared",
+    "3": "13-attention-compared",
+    "4": "06-scoatnet",
+    "5a": "14-attention-maps",
+    "5b": "14-attention-maps",
+    "5c": "14-attention-maps",
+    "6": "12-networks",
+    "7": "15-follow-up",
+    "8": "09-training",
+    "9": "14-attention-maps",
+    "10": "12-networks",
+    "11": "12-networks",
+}
+GRID_OF = {"1": "table2", "2a": "table1", "2b": "table1", "3": "table3", "8": "schedule", "10": "table2"}
+CHIPS = {claims.HOLDS: "#1b7a3d", claims.FAILS: "#b3261e", claims.OPEN: "#5f6b7a", claims.UNTESTABLE: "#6b4f9e"}
+_MARKS = {claims.HOLDS: "#2e9e56", claims.FAILS: "#e05a52", claims.OPEN: "#7b8aa0", claims.UNTESTABLE: "#8e78c4"}
+NOTHING = "Nothing of this was run yet."
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, a true minus."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _many(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def _list(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else "none"
+
+
+def _points(c: dict) -> str:
+    digits = 0 if c["metric"] in ("RLP", "RLR") and abs(c["difference"]) >= 10 else 1
+    text = f"{signed(c['difference'], digits)} points of {c['metric']}"
+    if math.isnan(c["low"]):
+        return f"{text} ({_many(c['patients'], 'patient')})"
+    return f"{text} (95 % {signed(c['low'])} … {signed(c['high'])}, {_many(c['patients'], 'patient')})"
+
+
+# --- one comparison --------------------------------------------------------------------------------------------------
+
+
+def difference(results: list[dict], grid: str, one: str, other: str, metric: str = "DSC") -> str:
+    """Two or three sentences on row `one` minus row `other` of a grid: difference, what it means, the paper's beside it."""
+    c = claims.compare(results, GRIDS[grid], one, other, metric)
+    if not c["patients"]:
+        return f"{one} has not been compared with {other} yet."
+    said = [f"{one} minus {other} is {_points(c)}."]
+    if math.isnan(c["low"]):
+        said.append(f"An interval needs {rule.FEWEST} patients in two folds, so nothing is decided.")
+    elif c["status"] == claims.OPEN:
+        said.append(
+            f"The interval includes 0, so the sign is undecided; {c['visible']:.1f} points could have been seen, "
+            f"and {_needed(c)} would decide."
+        )
+    else:
+        where = "above" if c["low"] > 0 else "below" if c["high"] < 0 else "around"
+        said.append(f"The interval lies {where} 0.")
+    if not math.isnan(c["paper"]):
+        size = "excludes that size" if c["excluded"] else "does not exclude that size"
+        beside = "" if math.isnan(c["low"]) or c["paper"] <= 0 else f"; our interval {size}"
+        said.append(f"The paper prints {signed(c['paper'])}{beside}.")
+    if c["equivalent"]:
+        said.append(f"The two are equivalent within ±{rule.MARGIN:g} points.")
+    return " ".join(said)
+
+
+def _needed(c: dict) -> str:
+    return "no number of patients" if math.isinf(c["needed"]) else f"about {c['needed']:.0f} patients"
+
+
+def rows(table: report.Table) -> pd.DataFrame:
+    """A table as text cells for a page: n, DSC with its interval, the paper's, Δ with interval and p, the other metrics, LOV.
+
+    A row that was not run says so; "–" stands where there is no number.
+    """
+    lines = {}
+    for label, row in table.rows.iterrows():
+        printed = row.get("paper DSC", math.nan)
+        line = {"n": report.NOT_RUN, "DSC": "", "95 %": "", "paper": _cell(printed, 2), "Δ": "", "Δ 95 %": "", "p": ""}
+        line |= dict.fromkeys((*METRICS[1:], "DSC, all", "pooled", "LOV, %", "seeds"), "")
+        if row["all patients"]:
+            line |= {"n": str(int(row.patients)), "DSC": _cell(row.DSC), "95 %": _range(row.low, row.high)}
+            if row.difference == row.difference:
+                line |= {"Δ": signed(row.difference), "Δ 95 %": _range(row["diff low"], row["diff high"], signed)}
+                line |= {"p": report.p_in_words(row.p) or "–"}
+            line |= {m: _cell(row[m]) for m in METRICS[1:]}
+            line |= {"DSC, all": _cell(row["DSC, all"]), "pooled": _cell(row["DSC, pooled"])}
+            low, high = row.get("LOV low", math.nan), row.get("LOV high", math.nan)
+            line["LOV, %"] = (
+                f"{signed(row['LOV bias'], 0)} ({_range(low, high, lambda v: signed(v, 0))})" if low == low else "–"
+            )
+            line["seeds"] = str(int(row.seeds))
+        lines[label] = line
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def _cell(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}f}" if value == value else "–"
+
+
+def _range(low: float, high: float, show=_cell) -> str:
+    return f"{show(low)} … {show(high)}" if low == low else "–"
+
+
+def seeds(runs: list[dict]) -> str:
+    """A sentence: how far two runs of one recipe and fold lie apart when nothing but the seed differs, 19 times in 20."""
+    spread = report.seed_spread(runs)
+    if not spread["freedom"]:
+        return "No run was repeated with another seed at this scale, so what the seed alone does is not measured."
+    within = float(stats.t.ppf(0.975, spread["freedom"])) * math.sqrt(2) * spread["sd"]
+    return (
+        f"Two runs of one fold that differ in nothing but the seed lie within {within:.1f} points of each other, 19 times "
+        f"in 20 (sd {spread['sd']:.2f}, {_many(spread['runs'], 'run')})."
+    )
+
+
+# --- the ledger ------------------------------------------------------------------------------------------------------
+
+
+def chip(status: str) -> str:
+    """One of the four words on its colour, as HTML: white on a dark tone, so that it reads on a light and on a dark page."""
+    style = "color:#fff;border-radius:1em;padding:.1em .7em;white-space:nowrap;font-size:.9em"
+    return f'<span class="verdict" style="background:{CHIPS[status]};{style}">{status}</span>'
+
+
+Decided = Sequence[tuple[claims.Claim, claims.Verdict]]
+
+
+def decided(results: list[dict], *numbers: str) -> Decided:
+    """Every claim with its verdict, or those of some numbers."""
+    return [(claim, claim.decide(results)) for claim in claims.CLAIMS if not numbers or claim.number in numbers]
+
+
+def ledger(decisions: Decided) -> str:
+    """The ledger (of `decided`) as an HTML table: claim, linked to its chapter; where the paper says it; a chip; why."""
+    lines, pad = [], ' style="padding:.35em .6em;vertical-align:top"'
+    for claim, verdict in decisions:
+        link = f'<a href="{CHAPTER[claim.number]}.html">{claim.number}. {html.escape(claim.text)}</a>'
+        cells = (link, html.escape(claim.where), chip(verdict.status), _why_at_length(verdict))
+        lines.append(f'<tr id="claim-{claim.number}">' + "".join(f"<td{pad}>{c}</td>" for c in cells) + "</tr>")
+    head = "".join(f'<th scope="col">{c}</th>' for c in ("claim", "in the paper", "verdict", "why"))
+    return (
+        f'<div style="overflow-x:auto"><table class="ledger" style="text-align:left"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )
+
+
+def _why_at_length(verdict: claims.Verdict) -> str:
+    """The reason as HTML; of many comparisons the counts, and each of those that were run below a line that unfolds."""
+    run = [c for c in verdict.comparisons if c["patients"]]
+    if len(verdict.comparisons) < 2 or not run:
+        return html.escape(_why(verdict))
+    said = verdict.reason.partition(";")[0]
+    for key, words in (
+        ("equivalent", f"equivalent within ±{rule.MARGIN:g} points"),
+        ("excluded", "the paper's size is excluded"),
+    ):
+        number = sum(c[key] for c in run)
+        said += f"; in {number} {words}" if number else ""
+    if len(run) < len(verdict.comparisons):
+        said += f"; {len(verdict.comparisons) - len(run)} were not run"
+    each = "".join(f"<li>{html.escape(_one(c))}</li>" for c in run)
+    return f"{html.escape(said)}.<details><summary>each comparison</summary><ul>{each}</ul></details>"
+
+
+def _one(c: dict) -> str:
+    """A comparison in a line."""
+    low = "" if math.isnan(c["low"]) else f" ({signed(c['low'])} … {signed(c['high'])})"
+    beside = [
+        c["status"],
+        *(["equivalent"] if c["equivalent"] else []),
+        *(["the paper's size excluded"] if c["excluded"] else []),
+    ]
+    minus = "minus" if c["sign"] > 0 else "below"
+    return f"{c['one']} {minus} {c['other']}, {c['metric']}: {signed(c['difference'])}{low}, {', '.join(beside)}"
+
+
+def _why(verdict: claims.Verdict) -> str:
+    """The reason, short where nothing was run and where many comparisons say it at length."""
+    if verdict.comparisons and not any(c["patients"] for c in verdict.comparisons):
+        return "not run"
+    return verdict.reason.replace(" -", " −").replace("(-", "(−")
+
+
+def forest(decisions: Decided, dsc: bool = True) -> str:
+    """Every comparison behind the ledger as one drawing (SVG in HTML): ours with its interval, the paper's as a diamond.
+
+    dsc: the comparisons in DSC, or those in the other metrics, of claim 1 only UNet++'s. Each label is a link to its chapter.
+    """
+    found = []
+    for claim, verdict in decisions:
+        for c in verdict.comparisons:
+            if (c["metric"] == "DSC") == dsc and (dsc or claim.number != "1" or c["other"] == "UNet++"):
+                found.append((claim.number, c))
+    edges = [0.0, 5.0, -5.0]
+    for _, c in found:
+        edges += [v for v in (c["low"], c["high"], c["difference"], c["paper"]) if v == v]
+    low, high = max(min(edges), -60.0) - 1, min(max(edges), 60.0) + 1
+    left, width, step, top = 330, 400, 22, 26
+
+    def x(value: float) -> float:
+        """The place of a value on the axis."""
+        return left + width * (min(max(value, low), high) - low) / (high - low)
+
+    parts = []
+    bottom = top + step * len(found)
+    unit = 5 if high - low < 60 else 20
+    for tick in range(math.ceil(low / unit) * unit, int(high) + 1, unit):
+        parts.append(
+            f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top - 8}" y2="{bottom}" stroke="currentColor" '
+            f'stroke-opacity="{0.9 if tick == 0 else 0.15}"/><text x="{x(tick):.1f}" y="{bottom + 15}" '
+            f'text-anchor="middle">{signed(tick, 0) if tick else 0}</text>'
+        )
+    for index, (number, c) in enumerate(found):
+        parts.append(_forest_row(number, c, top + step * index + step / 2, x))
+    words = ", ".join(f"{c['one']} {'minus' if c['sign'] > 0 else 'below'} {c['other']} {_said(c)}" for _, c in found)
+    return (
+        f'<div style="overflow-x:auto"><svg role="img" viewBox="0 0 {left + width + 30} {bottom + 40}" '
+        f'style="min-width:560px;max-width:820px;width:100%" font-size="13" font-family="inherit" fill="currentColor">'
+        f"<title>{html.escape(words)}</title>{''.join(parts)}"
+        f'<text x="{left + width + 25}" y="{bottom + 33}" text-anchor="end">points in the claim’s direction; '
+        f"dot and line: ours, 95 %; diamond: the paper</text></svg></div>"
+    )
+
+
+def _said(c: dict) -> str:
+    return f"{signed(c['difference'])}, {c['status']}" if c["patients"] else report.NOT_RUN
+
+
+def _forest_row(number: str, c: dict, y: float, x) -> str:
+    """One line of the drawing."""
+    minus = "−" if c["sign"] > 0 else "below"
+    metric = "" if c["metric"] == "DSC" else f", {c['metric']}"
+    label = html.escape(f"{number} · {c['one']} {minus} {c['other']}{metric}")
+    colour = _MARKS[c["status"]]
+    text = f'<a href="{CHAPTER[number]}.html"><text x="320" y="{y + 4}" text-anchor="end">{label}</text></a>'
+    if c["low"] == c["low"]:
+        text += f'<line x1="{x(c["low"]):.1f}" x2="{x(c["high"]):.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="3"/>'
+    if c["patients"]:
+        text += f'<circle cx="{x(c["difference"]):.1f}" cy="{y}" r="4.5" fill="{colour}"/>'
+    else:
+        text += f'<text x="{x(0) + 6:.1f}" y="{y + 4}" fill-opacity="0.7">{report.NOT_RUN}</text>'
+    if c["paper"] == c["paper"]:
+        p = x(c["paper"])
+        corners = f"{p - 5:.1f},{y} {p:.1f},{y - 5} {p + 5:.1f},{y} {p:.1f},{y + 5}"
+        text += f'<polygon points="{corners}" fill="none" stroke="currentColor" stroke-width="1.5"/>'
+    return text
+
+
+def undecided(decisions: Decided) -> pd.DataFrame:
+    """Every undecided comparison that has an interval: what could have been seen, and how many patients would decide.
+
+    Columns claim, comparison, "difference", "could be seen", "patients now", "patients needed"; text cells.
+    """
+    lines = []
+    for claim, verdict in decisions:
+        for c in verdict.comparisons:
+            if verdict.status == claims.OPEN and c["status"] == claims.OPEN and c["low"] == c["low"]:
+                minus = "minus" if c["sign"] > 0 else "below"
+                lines.append(
+                    {
+                        "claim": claim.number,
+                        "comparison": f"{c['one']} {minus} {c['other']}, {c['metric']}",
+                        "difference": signed(c["difference"]),
+                        "could be seen": f"{c['visible']:.1f}",
+                        "patients now": str(c["patients"]),
+                        "patients needed": "no number" if math.isinf(c["needed"]) else f"{c['needed']:.0f}",
+                    }
+                )
+    columns = ["claim", "comparison", "difference", "could be seen", "patients now", "patients needed"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def in_words(results: list[dict], decisions: Decided) -> str:
+    """The ledger in a few sentences: how many of each word, and which claims."""
+    by: dict[str, list[str]] = {status: [] for status in CHIPS}
+    waiting = []
+    for claim, verdict in decisions:
+        by[verdict.status].append(claim.number)
+        if verdict.status == claims.OPEN and not any(c["patients"] for c in verdict.comparisons):
+            waiting += [claim.number] if verdict.comparisons else []
+    number = len(claims.CLAIMS)
+    counts = [f"{len(found)} {_hold(status, len(found))} ({_list(found)})" for status, found in by.items() if found]
+    said = [f"Of the {number} claims {_list(counts)}."]
+    if waiting:
+        said.append(f"Of the undecided ones {_list(waiting)} wait for runs: nothing that could decide them has been run.")
+    said.append(difference(results, "table2", "SCOAT-Net", "UNet++"))
+    against = len(claims.impossible_rows())
+    said.append(f"{against} of the paper's 20 table rows break DSC ≤ (SEN + PPV) / 2, whatever any run says.")
+    return " ".join(said)
+
+
+def changed(results: list[dict], decisions: Decided) -> pd.DataFrame:
+    """Which verdicts change when the question is put otherwise: no cut at 1 000 voxels, the scan as unit, the second cohort.
+
+    A line for each claim that rests on comparisons; four columns of the four words. The second cohort speaks of DSC only, and
+    of what was scored on it: sensitivity, never the ledger's word.
+    """
+    alone = _scans_alone(results)
+    lines = {}
+    for claim, verdict in decisions:
+        if claim.number not in GRID_OF:
+            continue
+        grid = GRIDS[GRID_OF[claim.number]]
+        of = [(c["one"], c["other"], c["metric"], c["sign"]) for c in verdict.comparisons]
+        every = [claims.compare(results, grid, *what, least=0) for what in of]
+        away = [_on_slices(results, grid, one, other, sign) for one, other, metric, sign in of if metric == "DSC"]
+        lines[f"{claim.number}. {claim.text}"] = {
+            "the ledger": verdict.status,
+            "every patient": claims.all_of(every, "").status,
+            "scan as unit": claim.decide(alone).status,
+            "second cohort, DSC": claims.all_of(away, "").status if any(c["patients"] for c in away) else report.NOT_RUN,
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def _scans_alone(results: list[dict]) -> list[dict]:
+    """The results with every scan a patient of its own."""
+    alone = copy.deepcopy(results)
+    for result in alone:
+        for scan, more in result.get("measures", {}).items():
+            more["patient"] = scan.partition("#")[0] + " alone"
+    return alone
+
+
+def _on_slices(results: list[dict], grid, one: str, other: str, sign: int) -> dict:
+    """A comparison in DSC on the second cohort, slice by slice, runs paired by fold and seed; keys as `claims.compare`'s."""
+    scored = {}
+    for _, _, group in report.scales(results, grid)[:1]:
+        for result in group:
+            if result["row"] in (one, other) and result.get("external"):
+                (found,) = result["external"].values()
+                dsc = [2 * c["tp"] / (2 * c["tp"] + c["fp"] + c["fn"]) for c in found["slices"] if c["tp"] + c["fn"]]
+                scored[result["row"], result["recipe"]["fold"], result["recipe"]["seed"]] = np.array(dsc)
+    runs = [key[1:] for key in scored if key[0] == one and (other, *key[1:]) in scored]
+    base = {
+        "one": one,
+        "other": other,
+        "metric": "DSC",
+        "sign": sign,
+        "paper": math.nan,
+        "equivalent": False,
+        "excluded": False,
+    }
+    base |= {"visible": math.nan, "needed": math.inf}
+    if not runs:
+        nothing = dict.fromkeys(("difference", "low", "high", "p", "refuted"), math.nan)
+        return base | nothing | {"patients": 0, "status": claims.OPEN}
+    each = sign * 100 * np.array([scored[(one, *run)] - scored[(other, *run)] for run in runs])
+    slices, k = each.mean(0), len(each)
+    variance = slices.var(ddof=1) / len(slices) * claims.design_effect() + (each.mean(1).var(ddof=1) / k if k > 1 else 0.0)
+    mean, error = float(slices.mean()), math.sqrt(variance)
+    p = math.erfc(abs(mean) / error / math.sqrt(2)) if error else float(mean == 0)
+    low, high = mean - 1.96 * error, mean + 1.96 * error
+    status = claims.HOLDS if low > 0 else claims.FAILS if high < 0 else claims.OPEN
+    numbers = {"difference": mean, "low": low, "high": high, "p": p, "refuted": 1.0 if mean >= 0 else p}
+    return base | numbers | {"patients": len(slices), "status": status}
+
+
+# --- the chapters' findings ------------------------------------------------------------------------------------------
+
+
+def modules(results: list[dict], counts: pd.DataFrame) -> str:
+    """Chapter 13's findings. counts: index row of Table III, columns "ours, added" and "paper, added", in millions."""
+    added = [f"{label.split(',')[0]} {r['ours, added']:.2f} M ({r['paper, added']:.2f} M)" for label, r in counts.iterrows()]
+    said = [
+        "Three of the four modules multiply by one plus a map; only the gates of V2 multiply by the map itself.",
+        f"Ours add, with the paper's number in brackets: {_list(added[1:])}.",
+        difference(results, "table3", "SCOAT-Net", "UNet++"),
+    ]
+    others = [label for label in GRIDS["table3"].rows if label not in ("UNet++", "SCOAT-Net")]
+    compared = {label: claims.compare(results, GRIDS["table3"], label, "UNet++") for label in others}
+    run = {label: c for label, c in compared.items() if c["patients"]}
+    if run:
+        each = [f"{label.split(',')[0]} {signed(c['difference'])} ({c['status']})" for label, c in run.items()]
+        said.append(f"Minus UNet++, in points of DSC: {_list(each)}.")
+    missing = [label.split(",")[0] for label in others if label not in run]
+    if missing:
+        said.append(f"Not run beside UNet++ yet: {_list(missing)}.")
+    return "\n".join(f"- {s}" for s in said)
+
+
+def maps(results: list[dict], ablations: Sequence[dict] = ()) -> str:
+    """Chapter 14's findings on real scans: claims 5a, 5b, 5c, and what flattening does (contents of ablation-*.json)."""
+    found = decided(results, "5a", "5b", "5c")
+    reasons = {_why(verdict) for _, verdict in found}
+    if len(reasons) == 1:  # none has been measured enough
+        said = [f"Claims {_list([c.number for c, _ in found])} are {found[0][1].status}: {reasons.pop()}."]
+    else:
+        said = [f"Claim {c.number} ({_small(c.text)}) {_is(v.status)}: {_why(v)}." for c, v in found]
+    return "\n".join(f"- {s}" for s in [ablation(ablations), *said])
+
+
+def _small(text: str) -> str:
+    return text[0].lower() + text[1:]
+
+
+def _is(status: str) -> str:
+    return status if status in (claims.HOLDS, claims.FAILS) else f"is {status}"
+
+
+def ablation(contents: Sequence[dict]) -> str:
+    """What flattening the maps and the channel weights cost networks that were trained with them; DSC pooled, in points."""
+    if not contents:
+        return "What the maps and the channel weights are worth to a network trained on real scans was not measured yet."
+    cost = {}
+    for what, key in (("maps", "all maps flat"), ("channels", "all channel weights flat")):
+        lost = [100 * (c["pooled_dsc"][key] - c["pooled_dsc"]["as trained"]) for c in contents]
+        cost[what] = (
+            f"{signed(np.mean(lost))} ({signed(min(lost))} … {signed(max(lost))})" if len(lost) > 1 else signed(lost[0])
+        )
+        cost[what, "mean"] = float(np.mean(lost))
+    maps_, channels = cost["maps", "mean"], cost["channels", "mean"]
+    leans = "neither" if min(maps_, channels) > -0.5 else "its channel weights" if channels < maps_ else "its maps"
+    return (
+        f"In {_many(len(contents), 'run')} on patients that the run had not seen, flattening all six maps x_M changed the "
+        f"pooled DSC by {cost['maps']} points, and flattening all channel weights x_V by {cost['channels']}; of the two kinds "
+        f"of attention the network leans on {leans}."
+    )
+
+
+def areas(results: list[dict], nodes: Sequence[str]) -> pd.DataFrame:
+    """Effective area and contrast of the maps, mean over the patients that a run had not seen; a line for each measured run.
+
+    nodes: of Figure 5, in order. Columns (run, node) in text cells; empty where no run was measured.
+    """
+    lines = {}
+    for result in results:
+        measured = result.get("attention")
+        if not measured:
+            continue
+        unseen = set(result["folds"]["test"])
+        line: dict = {}
+        for what, key in (("area", "nodes"), ("contrast", "contrast")):
+            values = [v for scan, v in measured.get(key, {}).items() if scan in unseen]
+            means = np.mean(values, axis=0) if values else [math.nan] * len(nodes)
+            line |= {f"{what} {node}": _cell(v, 2) for node, v in zip(nodes, means, strict=True)}
+        line["patients not seen"] = str(len({patient_of(s) for s in measured["nodes"] if s in unseen}))
+        lines[f"fold {result['recipe']['fold']}, seed {result['recipe']['seed']}"] = line
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def volumes(results: list[dict]) -> str:
+    """Chapter 15's findings on real scans: bias and limits of agreement of LOV, and the second cohort (claim 7)."""
+    found = report.tables(results, GRIDS["table2"])
+    row = found[0].rows.loc["SCOAT-Net"] if found else {"all patients": 0}
+    if not row["all patients"]:
+        said = ["SCOAT-Net's volumes on real scans were not measured yet."]
+    elif math.isnan(row["LOV low"]):
+        few = f"limits of agreement need {rule.FEWEST} patients."
+        said = [
+            f"On {_many(int(row.patients), 'real patient')} SCOAT-Net's LOV is off by {signed(row['LOV bias'], 0)} %; {few}"
+        ]
+    else:
+        limits = f"{signed(row['LOV low'], 0)} … {signed(row['LOV high'], 0)} % (each ± {row['LOV ±']:.0f})"
+        said = [
+            f"On {int(row.patients)} real patients that the network had not seen, its LOV is off by "
+            f"{signed(row['LOV bias'], 0)} % on average, and the limits of agreement are {limits}."
+        ]
+        said.append(
+            f"The limits span {row['LOV high'] - row['LOV low']:.0f} points: one patient's volume is known no better than that."
+        )
+    return "\n".join(f"- {s}" for s in [*said, carries_over(results)])
+
+
+def carries_over(results: list[dict]) -> str:
+    """Claim 7, another scanner, in a sentence: slice DSC on the second cohort beside that on left-out slices of its own."""
+    ((_, verdict),) = decided(results, "7")
+    return f"Claim 7 (another scanner) {_is(verdict.status)}: {_why(verdict)}."
+
+
+def leak(results: list[dict]) -> str:
+    """What dealing slices instead of patients was worth to SCOAT-Net: one or two sentences."""
+    c = claims.compare(results, GRIDS["split"], "by slice", "by patient")
+    if not c["patients"]:
+        return "What dealing slices is worth to a trained network on real scans was not run yet (grid `split`)."
+    said = f"Folds of slices in place of folds of patients give SCOAT-Net {_points(c)}."
+    if math.isnan(c["low"]):
+        return said + f" That is too few patients for an interval ({rule.FEWEST} in two folds are needed)."
+    paper = GRIDS["table2"].paper
+    gap = paper["SCOAT-Net"]["DSC"] - paper["UNet++"]["DSC"]
+    than = "more" if c["difference"] > gap else "less"
+    word = {
+        claims.HOLDS: "The interval lies above 0: the gain is a fact, and it is knowledge of the patient, not of lungs",
+        claims.FAILS: "The interval lies below 0",
+        claims.OPEN: "The interval includes 0",
+    }[c["status"]]
+    return f"{said} {word}. Its mean is {than} than the {gap:.1f} points by which the paper's SCOAT-Net leads UNet++."
+
+
+def small_lesions(runs: list[dict]) -> str:
+    """How recall falls with the size of a lesion: one sentence."""
+    frame = report.lesion_recall(runs)
+    frame = frame[frame.lesions > 0]
+    if frame.empty:
+        return "How recall falls with the size of a lesion was not measured on real scans yet."
+    first, last = frame.iloc[0], frame.iloc[-1]
+    return (
+        f"On real scans any voxel was found of {100 * first.found:.0f} % of the {int(first.lesions)} lesions of "
+        f"{frame.index[0]}, and of {100 * last.found:.0f} % of the {int(last.lesions)} of {frame.index[-1]}."
+    )
+
+
+def doubt(content: dict | None) -> str:
+    """What results/uncertainty/wN.json says of calibration and doubt, in two sentences; content: the file's, or None."""
+    if not content:
+        return "Calibration and doubt on real patients were not measured yet (`python -m studies.uncertainty`)."
+    one = content["answers"]["one network"]
+    rows_ = content["doubt"]
+    calm, torn = rows_[0], rows_[-1]
+    return (
+        f"On {len(one['patients'])} real patients not seen in training the expected calibration error is {one['ece']:.4f} over "
+        f"all voxels and {one['ece without the easy background']:.3f} over those given 0.05 or more. Where network and mirror "
+        f"image differ by less than {calm['to']:g}, {_share(calm['wrong'])} of the voxels are wrong; where they differ by "
+        f"{torn['from']:g} or more, {_share(torn['wrong'])}."
+    )
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.2g} %" if value < 0.1 else f"{100 * value:.0f} %"
+
+
+def read(folder, name: str) -> dict | None:
+    """A study's file of the results' folder; None where it was not measured."""
+    path = Path(folder) / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def ablations(folder) -> list[dict]:
+    """The contents of attention/ablation-*.json, by fold and seed; empty where nothing was measured."""
+    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((Path(folder) / "attention").glob("ablation-*.json"))]
+    return sorted(found, key=lambda c: (c["fold"], c["seed"]))
+
+
+def findings(results: list[dict], folder) -> list[str]:
+    """The book's five findings for its first page, each one or a few sentences with its numbers, or what is missing."""
+    first = decided(results, "1")[0][1]
+    if any(c["patients"] for c in first.comparisons):
+        states = [c["status"] for c in first.comparisons if c["patients"]]
+        every = [
+            f"{states.count(s)} {_hold(s, states.count(s))}" for s in (claims.HOLDS, claims.FAILS, claims.OPEN) if s in states
+        ]
+        table = (
+            f"Of the {len(first.comparisons)} comparisons behind “best of nine networks on all six metrics” {len(states)} were "
+            f"run: {_list(every)}."
+        )
+    else:
+        table = "Whether SCOAT-Net is the best of nine networks was not run yet."
+    agreement = report.readers(folder)
+    if agreement:
+        a = agreement["DSC, per cent"]
+        readers = (
+            f"Two radiologists who outlined the same {a['scans']} scans agree to a mean DSC of {a['mean']:.1f} "
+            f"({a['lowest']:.1f} to {a['highest']:.1f}): a network in that range agrees with a reader as well as "
+            "another reader does."
+        )
+    else:
+        readers = "How two readers agree was not measured."
+    return [difference(results, "table2", "SCOAT-Net", "UNet++"), table, ablation(ablations(folder)), leak(results), readers]
+
+
+def _hold(status: str, number: int) -> str:
+    if status not in (claims.HOLDS, claims.FAILS):
+        return f"{'is' if number == 1 else 'are'} {status}"
+    words = {claims.HOLDS: ("holds", "hold"), claims.FAILS: ("does not hold", "do not hold")}
+    return words[status][number != 1]

@@ -1,0 +1,487 @@
+"""Chapters 13 to 18, register and first pages: what they say of results reads well with none, some and all of them; what they
+say of mechanisms is computed here once more."""
+
+import functools
+import json
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from scoat_lib import attention, claims, grids, report, verdicts
+from scoat_lib.grids import GRIDS
+from scoat_lib.training import Recipe
+
+ROOT = Path(__file__).parents[2]
+BOOK = ROOT / "book"
+sys.path.insert(0, str(BOOK))
+import build  # noqa: E402
+
+MINE = ("13-attention-compared", "14-attention-maps", "15-follow-up", "16-ledger", "17-what-goes-wrong", "18-beyond")
+NOTEBOOKS = {name: nbformat.read(BOOK / f"{name}.ipynb", 4) for name in MINE}
+PAGES = [BOOK / f"{name}.md" for name in ("ambiguities", "reproducibility", "intro", "map")]
+
+
+def prose(name):
+    return "\n".join(c.source for c in NOTEBOOKS[name].cells if c.cell_type == "markdown")
+
+
+def code(name):
+    return "\n".join(c.source for c in NOTEBOOKS[name].cells if c.cell_type == "code")
+
+
+# made-up results
+
+
+def counts(dsc, voxels=10_000):
+    tp = round(dsc * voxels)
+    return {"tp": tp, "fp": voxels - tp, "fn": voxels - tp, "tn": 9, "Na": 10, "Np": 5, "Nb": 10, "Nt": 5}
+
+
+def run(scores, fold, seed=0, maps=True, **recipe):
+    patients = {n: counts(v) for n, v in scores.items()}
+    measures = {
+        n: {
+            "patient": n.rsplit("_", 2)[0] if n.count("_") > 1 else n,
+            "hd95_mm": 5.0,
+            "diagonal_mm": 400.0,
+            "surface_dice": 0.8,
+            "voxel_mm3": 8.0,
+            "lesions": [[9000, 8000], [60, 30], [10, 0]],
+            "slices": [[round(80 * v), 20, 20], [0, 3, 0]],
+        }
+        for n, v in scores.items()
+    }
+    slices = [{"tp": 60 + (7 * k) % 31, "fp": 20, "fn": 15 + k % 5, "tn": 9} for k in range(69)] + [
+        {"tp": 0, "fp": 1, "fn": 0, "tn": 9}
+    ]
+    result = {
+        "recipe": Recipe(fold=fold, seed=seed, **recipe).to_dict(),
+        "data": {"name": "ct128", "fingerprint": "f"},
+        "folds": {"train": ["other_1"], "validation": [], "test": list(patients)},
+        "patients": patients,
+        "measures": measures,
+        "external": {"ct100": {"fingerprint": "g", "slices": slices}},
+        "provenance": {"commit": "0123456789", "device": "CPU", "seconds": 60, "date": "2026-11-26"},
+    }
+    if maps and recipe.get("network") == "scoatnet":
+        areas = {n: [0.9, 0.85, 0.8 - 0.001 * k] for k, n in enumerate(patients)}
+        result["attention"] = {
+            "run": "r",
+            "nodes": areas,
+            "contrast": {n: [1.5, 1.0, 0.9 - 0.001 * k] for k, n in enumerate(patients)},
+            "epochs": areas,
+        }
+    return result
+
+
+NAMES = [f"p{k}" for k in range(13)]
+FOLD = {n: k % 5 for k, n in enumerate(NAMES)}
+LEVEL = {n: 0.6 + 0.02 * k for k, n in enumerate(NAMES)}
+NOISE = dict(zip(NAMES, np.random.default_rng(0).normal(size=13), strict=True))
+GAIN = {"scoatnet": 2.0, "unetpp": 1.0, "unet": -1.0, "pspnet": -15.0}
+
+
+def row(gain, folds=range(5), seed=0, **recipe):
+    return [
+        run(
+            {n: LEVEL[n] + (gain + (seed + 1) * 0.4 * NOISE[n] * (gain > 0)) / 100 for n in NAMES if FOLD[n] == f},
+            f,
+            seed,
+            **recipe,
+        )
+        for f in folds
+    ]
+
+
+def whole():
+    """Every row of the three tables, the splits and the schedules on five folds, SCOAT-Net with two seeds."""
+    results = []
+    for name in {c["network"] for g in ("table2", "table3") for c in GRIDS[g].rows.values()}:
+        results += row(GAIN.get(name, 0.3), network=name)
+    for loss in ("mae", "iou", "bce", "dice", "focal"):
+        results += row(-2.0, network="scoatnet", loss=loss, maps=False)
+    for label in ("paper, with restart", "paper, no restart"):
+        results += row(0.5, network="scoatnet", maps=False, **{k: v for k, v in GRIDS["schedule"].rows[label].items()})
+    results += row(9.0, network="scoatnet", split="slice", maps=False)
+    return results + row(2.0, network="scoatnet", seed=1, maps=False)
+
+
+CASES = {
+    "none": [],
+    "some": row(2.0, folds=(0,), network="scoatnet") + row(1.0, folds=(0,), network="unetpp"),
+    "all": whole(),
+}
+COUNTS = pd.DataFrame(
+    {"ours, added": [0, 4.48, 0.56, 0.04, 1.19], "paper, added": [0, 18.41, 2.61, 0.03, 3.71]}, index=list(GRIDS["table3"].rows)
+)
+
+
+@functools.cache
+def decisions(case):
+    return verdicts.decided(CASES[case])
+
+
+@functools.cache
+def spoken(case):
+    """Every sentence that the pages make of results."""
+    results = CASES[case]
+    return {
+        "difference": verdicts.difference(results, "table2", "SCOAT-Net", "UNet++"),
+        "ledger": verdicts.in_words(results, decisions(case)),
+        "modules": verdicts.modules(results, COUNTS),
+        "maps": verdicts.maps(results),
+        "volumes": verdicts.volumes(results),
+        "leak": verdicts.leak(results),
+        "lesions": verdicts.small_lesions(results),
+        "seeds": verdicts.seeds(results),
+        "findings": " ".join(verdicts.findings(results, ROOT / "results")),
+    }
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sentences_read_well_whatever_is_there(case):
+    for what, text in spoken(case).items():
+        assert not re.search(r"\bnan\b|\binf\b|None|\{|\}", text), (what, text)
+        assert not re.search(r"  |\.\.|:\.| ,|\( |, and \.", text), (what, text)
+        assert text.rstrip().endswith("."), (what, text)
+        assert "-" not in re.sub(r"[A-Za-z)]-[A-Za-z]|^- ", "", text, flags=re.M), (what, "a hyphen stands for a minus", text)
+
+
+def test_with_no_result_the_pages_say_so_and_quote_no_score():
+    said = spoken("none")
+    for what in ("difference", "leak", "lesions", "volumes", "maps", "modules"):
+        assert re.search("not (run|measured|been compared)|Not run|wait for runs|0 runs", said[what]), (what, said[what])
+    assert "points of DSC" not in " ".join(said.values())
+
+
+def test_a_few_patients_get_no_interval():
+    text = verdicts.difference(CASES["some"], "table2", "SCOAT-Net", "UNet++")
+    assert "(3 patients)" in text
+    assert "95 %" not in text
+    assert "nothing is decided" in text
+
+
+def test_a_full_comparison_says_what_the_rule_says():
+    results = CASES["all"]
+    c = claims.compare(results, GRIDS["table2"], "SCOAT-Net", "UNet++")
+    text = verdicts.difference(results, "table2", "SCOAT-Net", "UNet++")
+    assert verdicts.signed(c["difference"]) in text
+    assert verdicts.signed(c["high"]) in text
+    assert "+4.7" in text
+    assert ("excludes" in text) == c["excluded"]
+    assert ("equivalent" in text) == c["equivalent"]
+
+
+def test_undecided_is_said_with_its_needs():
+    results = row(0.4, network="scoatnet") + row(0.0, network="unetpp")
+    for result in results:  # as much noise as gain
+        if result["recipe"]["network"] == "scoatnet":
+            for name in result["patients"]:
+                result["patients"][name] = counts(LEVEL[name] + 0.06 * NOISE[name] - 0.06 * np.mean(list(NOISE.values())))
+    c = claims.compare(results, GRIDS["table2"], "SCOAT-Net", "UNet++")
+    assert c["status"] == claims.OPEN
+    frame = verdicts.undecided(verdicts.decided(results, "1", "3"))
+    assert {"1", "3"} <= set(frame.claim)
+    line = frame[(frame.claim == "1") & (frame.comparison == "SCOAT-Net minus UNet++, DSC")].iloc[0]
+    assert line["could be seen"] == f"{c['visible']:.1f}"
+    assert "could have been seen" in verdicts.difference(results, "table2", "SCOAT-Net", "UNet++")
+
+
+# the ledger
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_ledger_has_a_chip_a_link_and_a_reason_for_every_claim(case):
+    text = verdicts.ledger(decisions(case))
+    assert text.count('class="verdict"') == len(claims.CLAIMS)
+    for claim, verdict in decisions(case):
+        (line,) = re.findall(rf'<tr id="claim-{claim.number}">.*?</tr>', text)
+        assert f">{verdict.status}</span>" in line
+        assert len(re.sub(r"<details>.*?</details>|<.*?>", "", line)) < 700, "a cell that can be read"
+        page = re.search(r'href="([\w-]+)\.html"', line).group(1)
+        assert (BOOK / f"{page}.ipynb").exists()
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return np.dot([0.2126, 0.7152, 0.0722], [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts])
+
+
+@pytest.mark.parametrize("colour", verdicts.CHIPS.values())
+def test_chips_can_be_read(colour):
+    assert 1.05 / (luminance(colour) + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dsc", [True, False])
+def test_the_forest_draws_every_comparison_once(case, dsc):
+    from xml.etree import ElementTree
+
+    text = verdicts.forest(decisions(case), dsc)
+    svg = ElementTree.fromstring(text.removeprefix('<div style="overflow-x:auto">').removesuffix("</div>"))
+    wanted = [
+        c
+        for n, v in ((claim.number, verdict) for claim, verdict in decisions(case))
+        for c in v.comparisons
+        if (c["metric"] == "DSC") == dsc and (dsc or n != "1" or c["other"] == "UNet++")
+    ]
+    assert len(svg.findall(".//a")) == len(wanted)
+    assert len(svg.findall(".//circle")) == sum(c["patients"] > 0 for c in wanted)
+    assert len(svg.findall(".//polygon")) == sum(c["paper"] == c["paper"] for c in wanted)
+    assert "nan" not in text
+
+
+def test_verdicts_under_other_questions():
+    frame = verdicts.changed(CASES["all"], decisions("all"))
+    words = set(verdicts.CHIPS) | {report.NOT_RUN}
+    assert set(frame.to_numpy().ravel()) <= words
+    assert list(frame["the ledger"]) == [v.status for c, v in decisions("all") if c.number in verdicts.GRID_OF]
+    assert set(verdicts.changed([], decisions("none"))["second cohort, DSC"]) == {report.NOT_RUN}
+
+
+def test_without_the_cut_small_patients_count():
+    small = {n: counts(v, 400) for n, v in LEVEL.items() if n in NAMES[:3]}
+    results = []
+    for one in row(2.0, network="scoatnet") + row(1.0, network="unetpp"):
+        one["patients"] |= {n: c for n, c in small.items() if n in one["patients"]}
+        results.append(one)
+    grid = GRIDS["table2"]
+    assert claims.compare(results, grid, "SCOAT-Net", "UNet++")["patients"] == 10
+    assert claims.compare(results, grid, "SCOAT-Net", "UNet++", least=0)["patients"] == 13
+
+
+def test_a_table_for_a_page():
+    table = report.tables(CASES["all"], GRIDS["table3"])[0]
+    frame = verdicts.rows(table)
+    assert frame.loc["UNet++", "n"] == "13"
+    assert "…" in frame.loc["UNet++", "Δ 95 %"]
+    assert not re.fullmatch(r"0\.0+", frame.loc["V1, residual attention", "p"]), "a p of 0.00"
+    some = report.tables(CASES["some"], GRIDS["table3"])[0]
+    assert verdicts.rows(some).loc["V1, residual attention", "n"] == report.NOT_RUN
+
+
+def test_doubt_and_ablation_speak_from_their_files():
+    assert "not measured yet" in verdicts.doubt(None)
+    content = {
+        "answers": {"one network": {"patients": {"a": 1, "b": 2}, "ece": 0.001, "ece without the easy background": 0.05}},
+        "doubt": [{"from": 0.0, "to": 0.01, "wrong": 0.0008}, {"from": 0.4, "to": 1.0, "wrong": 0.41}],
+    }
+    assert "0.08 %" in verdicts.doubt(content)
+    assert "41 %" in verdicts.doubt(content)
+    one = {"fold": 0, "seed": 0, "pooled_dsc": {"as trained": 0.8, "all maps flat": 0.79, "all channel weights flat": 0.6}}
+    text = verdicts.ablation([one, one | {"fold": 1}])
+    assert "−1.0" in text
+    assert "−20.0" in text
+    assert text.endswith("leans on its channel weights.")
+    neither = one["pooled_dsc"] | {"all channel weights flat": 0.799, "all maps flat": 0.801}
+    assert verdicts.ablation([one | {"pooled_dsc": neither}]).endswith("leans on neither.")
+    assert "not measured" in verdicts.ablation([])
+
+
+# the pages
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_a_chapter_ends_with_what_was_found(name):
+    headings = re.findall(r"^## (.+)$", prose(name), re.M)
+    assert "What we found" in headings
+    assert headings.index("What we found") >= len(headings) - 3
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_cells_that_show_results_are_run_and_not_compared(name):
+    for cell in NOTEBOOKS[name].cells:
+        shows = cell.cell_type == "code" and re.search(r"verdicts\.|results/|report\.tables|ablations", cell.source)
+        if shows and cell.outputs:
+            assert "nbval-ignore-output" in cell.metadata["tags"], cell.source
+
+
+VOID = (
+    "nine points",
+    "seven points",
+    "13 holds",
+    "68.3",
+    "79.4",
+    "72.0",
+    "75.3",
+    "74.0",
+    "sd 0.93",
+    "−53",
+    "radiopaedia_01",
+)
+
+
+@pytest.mark.parametrize("name", MINE)
+def test_no_sentence_keeps_a_number_of_the_first_edition(name):
+    for old in VOID:
+        assert old not in prose(name), old
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "scoat_lib" / "shipped" / "README.md"], ids=lambda p: p.name)
+def test_no_page_keeps_a_number_of_the_first_edition(page):
+    for old in (*VOID, "nine of the fifteen", "two patients", "10 000 draws"):
+        assert old not in page.read_text(), old
+
+
+# what the chapters say of mechanisms
+
+
+def test_what_the_modules_multiply_by():
+    """Chapter 13: three multiply by one plus a map, the gates by the map itself; SCOAT-Net's channel weights lower too."""
+    torch.manual_seed(0)
+    x, g = torch.rand(2, 8, 16, 16), torch.rand(2, 8, 16, 16)
+    gated, m = attention.AttentionGate(8, 8, 4)(x, g)
+    torch.testing.assert_close(gated, m * x)
+    raised, m = attention.PyramidAttention(8)(x)
+    torch.testing.assert_close(raised, (1 + m) * x)
+    raised, m = attention.SpatialAttention(8, 8, 8)(x, g)
+    torch.testing.assert_close(raised, (1 + m) * g)
+    assert (1 + m).min().item() >= 1
+    weights = attention.ChannelAttention(16, 4)(torch.rand(2, 16, 8, 8))
+    weights = weights[1] if isinstance(weights, tuple) else weights
+    text = prose("13-attention-compared")
+    assert "All four multiply features by something between 0 and 1" not in text
+    assert "The other three can only raise" not in text
+    assert "V2's gates multiply by the map itself" in text
+
+
+def test_a_closing_gate_is_slow_and_not_shut():
+    """Chapter 13: the gradient that passes a gate is scaled by the gate, and never quite 0."""
+    x = torch.ones(1, requires_grad=True)
+    for logit in (-2.0, -6.0):
+        gate = torch.sigmoid(torch.tensor([logit]))
+        (slope,) = torch.autograd.grad((gate * x).sum(), x)
+        assert slope.item() == pytest.approx(gate.item())
+        assert slope.item() > 0
+    assert "stays closed" not in prose("13-attention-compared")
+
+
+def test_chapter_13_shows_its_table_of_maps():
+    assert '"every map is in 0..1:"' not in code("13-attention-compared")
+    shown = [c for c in NOTEBOOKS["13-attention-compared"].cells if '"on lesions"' in c.source]
+    assert any("text/html" in o.get("data", {}) for c in shown for o in c.outputs)
+
+
+def test_chapter_18_says_of_its_curve_what_the_curve_does():
+    assert "falls on both sides" not in prose("18-beyond")
+    shown = next(c for c in NOTEBOOKS["18-beyond"].cells if "def curve_in_words" in c.source)
+    space: dict = {"np": np}
+    exec(shown.source.split("\n\n\ndisplay")[0], space)
+    assert "falls from there on" in space["curve_in_words"]([0.1, 0.2, 0.3], [0.7, 0.6, 0.5])
+    assert "falls on both sides" in space["curve_in_words"]([0.1, 0.2, 0.3], [0.6, 0.7, 0.5])
+    assert "rises to the last" in space["curve_in_words"]([0.1, 0.2, 0.3], [0.5, 0.6, 0.7])
+
+
+def test_the_score_of_doing_nothing_is_the_share_of_empty_slices():
+    """Chapter 17."""
+    from scoat_lib import metrics
+
+    masks = [np.zeros((8, 8), bool) for _ in range(6)] + [np.eye(8, dtype=bool) for _ in range(4)]
+    assert np.mean([metrics.evaluate(np.zeros_like(m), m)["DSC"] for m in masks]) == 0.6
+
+
+def test_a_constant_miss_does_not_cancel():
+    """Chapter 15: 34 → 24 becomes 14 → 4 when 20 are missed."""
+    assert "34 → 24 cm³ would be 14 → 4" in prose("15-follow-up")
+    assert pytest.approx(24 / 34) == (0.8 * 24) / (0.8 * 34)
+    assert (24 - 20, 34 - 20) == (4, 14)
+
+
+# register, reproducibility, first page
+
+
+@pytest.fixture
+def filled(tmp_path, monkeypatch):
+    def fill(results=(), files=None):
+        """The pages as a build fills them from a folder that holds these results and studies' files."""
+        folder = tmp_path / "results"
+        folder.mkdir(exist_ok=True)
+        for k, result in enumerate(results):
+            (folder / f"{k:020x}.json").write_text(json.dumps(result))
+        for name, content in (files or {}).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(json.dumps(content))
+        monkeypatch.setattr(build, "RESULTS", folder)
+        pages = tmp_path / "pages"
+        pages.mkdir(exist_ok=True)
+        for name in ("reproducibility.md", "ambiguities.md", "intro.md"):
+            (pages / name).write_text((BOOK / name).read_text())
+        build.fill_in(pages, tmp_path)
+        text = {name: (pages / name).read_text() for name in ("reproducibility.md", "ambiguities.md", "intro.md")}
+        assert not any("<!--" in t for t in text.values())
+        return text
+
+    return fill
+
+
+def test_pages_without_any_result(filled):
+    text = filled()
+    assert "No run is in `results/` yet" in text["reproducibility.md"]
+    assert "not measured" in text["reproducibility.md"].lower()
+    assert "No row of the grid was run yet" in text["ambiguities.md"]
+    assert "Not measured" in text["ambiguities.md"]
+    assert "has not been compared with UNet++ yet" in text["intro.md"]
+
+
+def test_pages_with_results(filled):
+    near = {
+        "HU medians": {"lung": {"median": -850.0, "range": [-950, -700]}},
+        "lung histogram distance, HU": {"real–real": {"median": 60, "low": 20, "high": 100}},
+        "noise": {"real": {"HU": 20.0, "share above half Nyquist": 0.5}},
+        "DSC across": {"phantom → real": {"pooled": 0.47}},
+    }
+    both = row(2.0, folds=(0,), network="scoatnet") + row(2.0, folds=(0,), network="scoatnet", seed=1)
+    early = row(1.0, folds=(0,), network="scoatnet", options={"up": "bilinear-1x1-early"})
+    text = filled([*both, *early, *row(1.0, network="unetpp")], {"phantom-realism.json": near})
+    assert text["reproducibility.md"].count("| scoatnet |") == 3
+    assert "| lung | -850 |" in text["reproducibility.md"]
+    assert "| DSC pooled, phantom → real | 47 % |" in text["reproducibility.md"]
+    assert "| F_U: batch norm before the interpolation |" in text["ambiguities.md"]
+    assert "differ in nothing but the seed" in text["ambiguities.md"]
+    assert "points of DSC" in text["intro.md"]
+
+
+def test_the_readings_grid_asks_for_the_early_batch_norm():
+    assert grids.get("readings").rows["F_U: batch norm before the interpolation"] == {"options": {"up": "bilinear-1x1-early"}}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "batch norm before it",
+        "millimetres",
+        "align_corners",
+        "Biases of equation 5",
+        "class weight",
+        "He initialisation",
+        "equally central",
+    ],
+)
+def test_the_register_lists_a_reading(words):
+    assert words in (BOOK / "ambiguities.md").read_text()
+
+
+def test_the_registers_facts():
+    from scoat_lib import losses, metrics
+    from scoat_lib.networks import create
+
+    model = create("scoatnet", width=4)
+    assert model.nodes["X(1,1)"].channel
+    assert not [n for n, _ in model.named_parameters() if ".channel." in n and n.endswith("bias")], "equation 5 has no bias"
+    logits, truth = torch.tensor([[[[1.0, -1.0]]]]), torch.tensor([[[[1.0, 0.0]]]])
+    swapped = losses.create("focal")(-logits, 1 - truth)
+    torch.testing.assert_close(losses.create("focal")(logits, truth), swapped), "no class weight: both classes alike"
+    assert metrics.region_centre(np.ones((1, 2), bool)) == (0, 0), "a tie: the first in array order"
+    torch.manual_seed(0)
+    x = torch.randn(2, 1, 32, 32)
+    late, early = create("scoatnet", width=4), create("scoatnet", width=4, up="bilinear-1x1-early")
+    early.load_state_dict(late.state_dict())
+    torch.testing.assert_close(late.eval()(x), early.eval()(x), atol=1e-4, rtol=1e-4)
+    late.train(), early.train()
+    assert not torch.allclose(late(x)[-1], early(x)[-1], atol=1e-2), "in training the two orders differ"
