@@ -15,7 +15,7 @@ BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK))
 import build  # noqa: E402
 
-from scoat_lib import exercises, grids, report  # noqa: E402
+from scoat_lib import exercises, grids  # noqa: E402
 from scoat_lib.training import Recipe  # noqa: E402
 
 CHAPTERS = build.chapters()
