@@ -184,7 +184,7 @@ def _refuse_foreign(path: Path) -> None:
     if name.endswith(".gz") and not packed:
         is_nifti = first[344:348] in (b"n+1\0", b"ni1\0") or first[4:8] in (b"n+2\0", b"ni2\0")
         advice = f"rename it to {path.name[:-3]}" if is_nifti else "copy or download it again"
-        raise ScanError(f"{path}: is not gzipped, whatever its name says; {advice}")
+        raise ScanError(f"{path}: is not a packed NIfTI file, it is not gzipped; {advice}")
     if packed and not name.endswith(".gz"):
         raise ScanError(f"{path}: is gzipped; rename it to {path.name}.gz")
 

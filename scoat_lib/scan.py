@@ -233,7 +233,7 @@ def check_hounsfield(scan: Scan) -> list[str]:
     """
     low, high = float(scan.voxels.min()), float(scan.voxels.max())
     if low == high:
-        raise ScanError(f"{scan._name}: holds one value only, {low:g}; it is no scan")
+        raise ScanError(f"{scan._name}: holds one value only, {low:g}; a scan in Hounsfield units holds air and tissue")
     if low >= 0 and high <= 255:
         raise ScanError(
             f"{scan._name}: runs from {low:g} to {high:g}, so it is not in Hounsfield units (air is -1000); it looks like an "
