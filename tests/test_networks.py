@@ -498,3 +498,32 @@ def test_same_seed_same_weights(name):
     torch.manual_seed(3)
     second = create(name, width=4).state_dict()
     assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_the_register_counts_the_authors_published_network():
+    """Parameters of the file as the register describes it, from that alone: residual blocks with biases and batch norm
+    on the shortcut, all channels of the coarser node kept, squeeze 1/16 without biases, 3 × 3 heads."""
+    from pathlib import Path
+
+    def count(width, channels_in, heads):
+        f = [width * 2**i for i in range(5)]
+
+        def conv(a, b, kernel):
+            return a * b * kernel**2 + b + 2 * b  # bias, batch norm
+
+        def block(a, c):
+            return conv(a, c, 3) + conv(c, c, 3) + conv(a, c, 1)
+
+        total = block(channels_in, f[0]) + sum(block(f[i - 1], f[i]) for i in range(1, 5)) + heads * (9 * f[0] + 1)
+        for j in range(1, 5):
+            for i in range(5 - j):
+                joined = f[i] * j + f[i + 1]
+                total += block(joined, f[i])
+                if i:
+                    total += 2 * joined * (joined // 16) + conv(f[i], f[i], 1) + conv(f[i + 1], f[i], 1) + conv(f[i], 1, 1)
+        return total / 1e6
+
+    text = (Path(__file__).parents[1] / "book" / "ambiguities.md").read_text()
+    assert f"{count(32, 3, 1):.2f} M parameters; {count(64, 3, 1):.2f} M at width 64" in text
+    ours = create("scoatnet", up="bilinear", bias=True)  # differs by input channels, heads' kernels and number
+    assert parameters(ours) / 1e6 == pytest.approx(count(64, 3, 1), abs=0.01)
