@@ -21,6 +21,7 @@ from scoat_lib import claims, report, rule
 from scoat_lib.cohort import patient_of
 from scoat_lib.grids import GRIDS
 from scoat_lib.metrics import METRICS
+from scoat_lib.words import count, listed, signed
 
 CHAPTER = {
     "1": "12-networks",
@@ -44,25 +45,16 @@ _MARKS = {claims.HOLDS: "#2e9e56", claims.FAILS: "#e05a52", claims.OPEN: "#7b8aa
 NOTHING = "Nothing of this was run yet."
 
 
-def signed(value: float, digits: int = 1) -> str:
-    """A number with its sign, a true minus."""
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def _many(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
-
-
 def _list(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else "none"
+    return listed(words) or "none"
 
 
 def _points(c: dict) -> str:
     digits = 0 if c["metric"] in ("RLP", "RLR") and abs(c["difference"]) >= 10 else 1
     text = f"{signed(c['difference'], digits)} points of {c['metric']}"
     if math.isnan(c["low"]):
-        return f"{text} ({_many(c['patients'], 'patient')})"
-    return f"{text} (95 % {signed(c['low'])} … {signed(c['high'])}, {_many(c['patients'], 'patient')})"
+        return f"{text} ({count(c['patients'], 'patient')})"
+    return f"{text} (95 % {signed(c['low'])} … {signed(c['high'])}, {count(c['patients'], 'patient')})"
 
 
 # --- one comparison --------------------------------------------------------------------------------------------------
@@ -139,7 +131,7 @@ def seeds(runs: list[dict]) -> str:
     within = float(stats.t.ppf(0.975, spread["freedom"])) * math.sqrt(2) * spread["sd"]
     return (
         f"Two runs of one fold that differ in nothing but the seed lie within {within:.1f} points of each other, 19 times "
-        f"in 20 (sd {spread['sd']:.2f}, {_many(spread['runs'], 'run')})."
+        f"in 20 (sd {spread['sd']:.2f}, {count(spread['runs'], 'run')})."
     )
 
 
@@ -442,7 +434,7 @@ def ablation(contents: Sequence[dict]) -> str:
     maps_, channels = cost["maps", "mean"], cost["channels", "mean"]
     leans = "neither" if min(maps_, channels) > -0.5 else "its channel weights" if channels < maps_ else "its maps"
     return (
-        f"In {_many(len(contents), 'run')} on patients that the run had not seen, flattening all six maps x_M changed the "
+        f"In {count(len(contents), 'run')} on patients that the run had not seen, flattening all six maps x_M changed the "
         f"pooled DSC by {cost['maps']} points, and flattening all channel weights x_V by {cost['channels']}; of the two kinds "
         f"of attention the network leans on {leans}."
     )
@@ -478,7 +470,7 @@ def volumes(results: list[dict]) -> str:
     elif math.isnan(row["LOV low"]):
         few = f"limits of agreement need {rule.FEWEST} patients."
         said = [
-            f"On {_many(int(row.patients), 'real patient')} SCOAT-Net's LOV is off by {signed(row['LOV bias'], 0)} %; {few}"
+            f"On {count(int(row.patients), 'real patient')} SCOAT-Net's LOV is off by {signed(row['LOV bias'], 0)} %; {few}"
         ]
     else:
         limits = f"{signed(row['LOV low'], 0)} … {signed(row['LOV high'], 0)} % (each ± {row['LOV ±']:.0f})"
