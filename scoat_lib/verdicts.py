@@ -236,7 +236,7 @@ def forest(decisions: Decided, dsc: bool = True) -> str:
         parts.append(_forest_row(number, c, top + step * index + step / 2, x))
     words = ", ".join(f"{c['one']} {'minus' if c['sign'] > 0 else 'below'} {c['other']} {_said(c)}" for _, c in found)
     return (
-        f'<div style="overflow-x:auto"><svg role="img" viewBox="0 0 {left + width + 30} {bottom + 40}" '
+        f'<div style="overflow-x:auto"><svg role="group" viewBox="0 0 {left + width + 30} {bottom + 40}" '
         f'style="min-width:560px;max-width:820px;width:100%" font-size="13" font-family="inherit" fill="currentColor">'
         f"<title>{html.escape(words)}</title>{''.join(parts)}"
         f'<text x="{left + width + 25}" y="{bottom + 33}" text-anchor="end">points in the claim’s direction; '

@@ -1,7 +1,8 @@
 """SIGKILL at random moments: started again, the same bits; never half a file under a final name, never a cut cache believed.
 
 Each piece of work runs in a forked child that is killed; what lies there afterwards is checked, and at the end the work is done
-once undisturbed. Three times each in `make test`, twenty times in `make test-long`.
+once undisturbed. Forks need a process without threads, so each case runs in an interpreter of its own: this file, as a script.
+Three times each in `make test`, twenty times in `make test-long`.
 """
 
 import importlib.util
@@ -9,6 +10,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 import zipfile
 from dataclasses import replace
@@ -16,13 +19,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 
 from scoat_lib import engine, experiments, inference, training
 from scoat_lib.cohort import Cohort, find_cases
 from scoat_lib.scan import Scan
+from scoat_lib.training import Recipe
 from scoat_lib.weights import load
 
+TINY = Recipe(width=4, epochs=3, size=64, folds=3, batch=8, precision="32-true", lesion_free=0.0)
 TIMES = [pytest.param(3, id="3 times"), pytest.param(20, id="20 times", marks=pytest.mark.long)]
 
 
@@ -62,6 +68,19 @@ def disturbed(work, check, times: int, seed: int = 0) -> int:
     yield late
 
 
+def in_child(work) -> None:
+    """Do `work` in a child and wait for it: this process never computes, so that it stays fit to fork."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 def run_disturbed(work, check, clear, times):
     """`disturbed` from a cleared start; the undisturbed first run only measures the time."""
     steps = disturbed(work, check, times)
@@ -89,8 +108,7 @@ def whole_files(folder: Path) -> None:
             assert len({row.count(",") for row in rows}) == 1
 
 
-@pytest.mark.parametrize("times", TIMES)
-def test_a_killed_cache_is_made_whole(data_folder, tmp_path, times):
+def a_killed_cache_is_made_whole(data_folder: Path, tmp_path: Path, times: int) -> None:
     cache = tmp_path / "cache"
     whole = Cohort.open(data_folder, cache=tmp_path / "whole")
 
@@ -104,22 +122,20 @@ def test_a_killed_cache_is_made_whole(data_folder, tmp_path, times):
         np.testing.assert_array_equal(again.masks[name], whole.masks[name])
 
 
-@pytest.mark.parametrize("times", TIMES)
-def test_killed_training_ends_with_the_same_bits(data_folder, tiny_recipe, tmp_path, times):
-    recipe = replace(tiny_recipe, epochs=3)
+def killed_training_ends_with_the_same_bits(data_folder: Path, tmp_path: Path, times: int) -> None:
+    recipe = replace(TINY, epochs=3)
     cohort, split = experiments.prepare(recipe, data_folder)
 
     def work(folder=tmp_path / "run"):
         training.train(recipe, cohort, split, folder, accelerator="cpu", progress=False)
 
-    work(tmp_path / "alone")
+    in_child(lambda: work(tmp_path / "alone"))
     run_disturbed(work, lambda: whole_files(tmp_path / "run"), lambda: shutil.rmtree(tmp_path / "run"), times)
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (tmp_path / "alone" / "weights.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("times", TIMES)
-def test_a_killed_engine_leaves_whole_results(data_folder, tiny_recipe, tmp_path, times):
-    recipes = [replace(tiny_recipe, epochs=1, seed=seed) for seed in (31, 32)]
+def a_killed_engine_leaves_whole_results(data_folder: Path, tmp_path: Path, times: int) -> None:
+    recipes = [replace(TINY, epochs=1, seed=seed) for seed in (31, 32)]
     jobs = engine.jobs(recipes, data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
 
     def work():
@@ -137,20 +153,19 @@ def test_a_killed_engine_leaves_whole_results(data_folder, tiny_recipe, tmp_path
     assert engine.fill(jobs, progress=False) == engine.Outcome()
 
 
-@pytest.mark.parametrize("times", TIMES)
-def test_a_killed_segmentation_leaves_no_half_mask(data_folder, tmp_path, times):
+def a_killed_segmentation_leaves_no_half_mask(data_folder: Path, tmp_path: Path, times: int) -> None:
     scan, segmenter = Scan.load(find_cases(data_folder)[0].scan), load()
-    whole = inference.segment(segmenter, scan)
 
-    def work():
-        inference.segment(segmenter, scan).save(tmp_path / "mask.nii.gz")
+    def work(name="mask.nii.gz"):
+        inference.segment(segmenter, scan).save(tmp_path / name)
 
+    in_child(lambda: work("whole.nii.gz"))
     run_disturbed(work, lambda: whole_files(tmp_path), lambda: (tmp_path / "mask.nii.gz").unlink(), times)
-    np.testing.assert_array_equal(Scan.load(tmp_path / "mask.nii.gz").voxels, whole.voxels)
+    masks = [Scan.load(tmp_path / name).voxels for name in ("mask.nii.gz", "whole.nii.gz")]
+    np.testing.assert_array_equal(*masks)
 
 
-@pytest.mark.parametrize("times", TIMES)
-def test_a_killed_unpacking_goes_on(data_folder, tmp_path, times):
+def a_killed_unpacking_goes_on(data_folder: Path, tmp_path: Path, times: int) -> None:
     spec = importlib.util.spec_from_file_location("download", Path(__file__).parents[1] / "data" / "download.py")
     download = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(download)
@@ -166,3 +181,28 @@ def test_a_killed_unpacking_goes_on(data_folder, tmp_path, times):
 
     run_disturbed(work, lambda: whole_files(folder) if folder.exists() else None, lambda: shutil.rmtree(folder), times)
     assert len(list(folder.glob("*.nii.gz"))) == 150
+
+
+CASES = {
+    function.__name__: function
+    for function in (
+        a_killed_cache_is_made_whole,
+        killed_training_ends_with_the_same_bits,
+        a_killed_engine_leaves_whole_results,
+        a_killed_segmentation_leaves_no_half_mask,
+        a_killed_unpacking_goes_on,
+    )
+}
+
+
+@pytest.mark.parametrize("times", TIMES)
+@pytest.mark.parametrize("case", list(CASES))
+def test_killed_and_started_again(case, times, data_folder, tmp_path):
+    words = [sys.executable, __file__, case, data_folder, tmp_path, times]
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    CASES[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

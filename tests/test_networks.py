@@ -64,6 +64,14 @@ def test_counts_beside_the_papers():
     assert 38.73 - scoatnet > 2  # not reproduced: the text adds 1.2 M where the paper says 3.7 M
 
 
+@pytest.fixture(autouse=True)
+def _no_onednn_for_a_narrow_cenet(request):
+    """oneDNN's AVX2 kernels corrupt the heap in the backward pass of a CE-Net of width 4 (torch 2.13, a processor without
+    AVX-512); at widths 8 and 16 glibc's checks find nothing."""
+    with torch.backends.mkldnn.flags(enabled="cenet" not in request.node.name):
+        yield
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", [(2, 1, 32, 32), (1, 1, 33, 47), (3, 1, 128, 81), (1, 1, 64, 96)])
 def test_any_size_and_batch(name, shape):
