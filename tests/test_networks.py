@@ -68,6 +68,7 @@ def test_counts_beside_the_papers():
 def _no_onednn_for_a_narrow_cenet(request):
     """oneDNN's AVX2 kernels corrupt the heap in the backward pass of a CE-Net of width 4 (torch 2.13, a processor without
     AVX-512); at widths 8 and 16 glibc's checks find nothing."""
+    torch.manual_seed(1)  # an untrained network's logits, and so what rounding does to them, hang on the draw
     with torch.backends.mkldnn.flags(enabled="cenet" not in request.node.name):
         yield
 
@@ -464,7 +465,8 @@ def test_channels_last_and_bf16(name):
     with torch.autocast("cpu", torch.bfloat16):
         low = model(x)
     assert torch.isfinite(low).all()
-    assert (torch.sigmoid(low.float()) - torch.sigmoid(plain)).abs().mean() < 0.02
+    # untrained logits reach thousands, where bf16's eight bits of mantissa leave steps of eight: so, in parts of their size
+    assert (low.float() - plain).abs().mean() < 0.02 * max(1.0, plain.abs().max().item())
 
 
 @pytest.mark.parametrize("name", NAMES)
