@@ -9,24 +9,27 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from scoat_lib.blocks import BatchNorm, Up, conv_bn, h_r, h_r2, h_s, resize
+from scoat_lib.blocks import BatchNorm, ResidualBlock, Up, conv_bn, h_r, h_r2, h_s, resize
 
 
 class SpatialAttention(nn.Module):
     """Equations 1 and 2: a map x_M that raises the up-sampled coarser features where both levels agree.
 
     c_skip: channels of x(i,j), C_u. c_up: channels of F_U(x(i+1,j)). c_inner: F, the channels of the two H_R.
+    relu: "each", H_R's own before the sum, as equation 1 is printed, or "sum", one after it, as in the authors' network.
     forward(skip (N, c_skip, H, W), up (N, c_up, H, W)) → x_s (N, c_up, H, W), x_M (N, 1, H, W) in 0..1.
     """
 
-    def __init__(self, c_skip: int, c_up: int, c_inner: int, bias: bool = False):
+    def __init__(self, c_skip: int, c_up: int, c_inner: int, bias: bool = False, relu: str = "each"):
         super().__init__()
-        self.from_skip = h_r(c_skip, c_inner, bias=bias)
-        self.from_up = h_r(c_up, c_inner, bias=bias)
+        taken = slice(None) if relu == "each" else slice(2)  # H_R whole, or its convolution and batch norm
+        self.from_skip = h_r(c_skip, c_inner, bias=bias)[taken]
+        self.from_up = h_r(c_up, c_inner, bias=bias)[taken]
+        self.after = nn.Identity() if relu == "each" else nn.ReLU(inplace=True)
         self.to_map = h_s(c_inner, bias=bias)
 
     def forward(self, skip: torch.Tensor, up: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x_M = self.to_map(self.from_skip(skip) + self.from_up(up))  # equation 1
+        x_M = self.to_map(self.after(self.from_skip(skip) + self.from_up(up)))  # equation 1
         return (1 + x_M) * up, x_M  # equation 2
 
 
@@ -52,9 +55,9 @@ class ChannelAttention(nn.Module):
 class AttentionNode(nn.Module):
     """One node X(i,j+1) with i, j+1 ≥ 1 of SCOAT-Net: equations 1 to 6 in order.
 
-    c_skips: channels of x(i,0) … x(i,j). c_down: channels of x(i+1,j). c_out: C_u.
-    The other arguments are options of `scoat_lib.networks.scoatnet`. With `keep_map` set, the
-    last map stays in `x_M`, detached.
+    c_skips: channels of x(i,0) … x(i,j). c_down: channels of x(i+1,j). c_out: C_u. kernel: of H_R², or "residual" for a
+    residual block over the weighted features in place of equation 6. The other arguments are options of
+    `scoat_lib.networks.scoatnet`. With `keep_map` set, the last map stays in `x_M`, detached.
     forward(skips, below (N, c_down, h, w)) → (N, c_out, H, W).
     """
 
@@ -66,18 +69,24 @@ class AttentionNode(nn.Module):
         c_inner: int,
         up: str = "bilinear-1x1",
         skip_limit: str = "j",
-        kernel: int = 3,
+        kernel: int | str = 3,
         reduction: int = 16,
         bias: bool = False,
+        relu: str = "each",
+        align_corners: bool = False,
     ):
         super().__init__()
-        self.up = Up(c_down, c_out, up, bias)
-        self.spatial = SpatialAttention(c_skips[-1], self.up.out_channels, c_inner, bias)
+        self.up = Up(c_down, c_out, up, bias, align_corners)
+        self.spatial = SpatialAttention(c_skips[-1], self.up.out_channels, c_inner, bias, relu)
         self.taken = len(c_skips) if skip_limit == "j" else len(c_skips) - 1
         c_m = sum(c_skips[: self.taken]) + self.up.out_channels
         self.channel = ChannelAttention(c_m, reduction)
-        self.extract = h_r2(c_m, c_out, kernel, bias)
-        self.shortcut = h_r(c_m, c_out, bias=bias)
+        self.residual = kernel == "residual"
+        if self.residual:
+            self.extract = ResidualBlock(c_m, c_out, bias=bias)
+        else:
+            self.extract = h_r2(c_m, c_out, kernel, bias)
+            self.shortcut = h_r(c_m, c_out, bias=bias)
         self.keep_map = False
         self.x_M: torch.Tensor | None = None
 
@@ -88,6 +97,8 @@ class AttentionNode(nn.Module):
             self.x_M = x_M.detach()
         x_c = torch.cat([*skips[: self.taken], x_s], dim=1)  # equation 3
         x_V = self.channel(x_c)  # equations 4 and 5
+        if self.residual:
+            return self.extract(x_V * x_c)
         return self.extract(x_V * x_c) + self.shortcut(x_c)  # equation 6
 
 

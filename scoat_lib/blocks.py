@@ -69,10 +69,12 @@ class Up(nn.Module):
     "bilinear-1x1-early" the same with the batch norm before it, "bilinear-1x1-bare" a convolution with a bias and no batch
     norm, "bilinear" nothing (c_in channels stay). Equation 2 states C_u channels for x_s, which an interpolation alone cannot
     give; equation 1 puts H_R, and so its batch norm, around F_U: hence the first is the default.
+    align_corners: whether the middles of the two maps' corner pixels fall on each other.
     """
 
-    def __init__(self, c_in: int, c_out: int, kind: str = "bilinear-1x1", bias: bool = False):
+    def __init__(self, c_in: int, c_out: int, kind: str = "bilinear-1x1", bias: bool = False, align_corners: bool = False):
         super().__init__()
+        self.align_corners = align_corners
         self.out_channels = c_in if kind == "bilinear" else c_out
         self.early = kind == "bilinear-1x1-early"
         if kind == "bilinear":
@@ -86,11 +88,14 @@ class Up(nn.Module):
         # A 1 × 1 convolution and an interpolation commute, and convolving the small map first costs a quarter. Batch norm and
         # an interpolation commute in evaluation only: the interpolated map has a smaller variance.
         if not isinstance(self.reduce, nn.Sequential):
-            return F.interpolate(self.reduce(x), size=size, mode="bilinear", align_corners=False)
+            return self.enlarge(self.reduce(x), size)
         convolution, norm = self.reduce
         x = convolution(x)
-        x = F.interpolate(norm(x) if self.early else x, size=size, mode="bilinear", align_corners=False)
-        return x if self.early else norm(x)
+        return self.enlarge(norm(x), size) if self.early else norm(self.enlarge(x, size))
+
+    def enlarge(self, x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """The interpolation alone: (N, C, h, w) → (N, C, *size)."""
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
 
 
 def pad_to_multiple(x: torch.Tensor, multiple: int = 16, least: int = 32) -> torch.Tensor:

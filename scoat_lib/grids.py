@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from scoat_lib.metrics import METRICS
+from scoat_lib.networks.scoatnet import PUBLISHED
 from scoat_lib.training import RESTART_EPOCHS, Recipe
 
 LOSS_NAMES = {"mae": "MAE", "iou": "IoU", "bce": "BCE", "dice": "Dice", "focal": "Focal", "bce-dice": "BCE-Dice"}
@@ -175,6 +176,7 @@ GRIDS: dict[str, Grid] = {
                 "output: mean of branches": {"options": {"output": "mean-probabilities"}},
                 "eq. 7: dice per slice": {"loss_options": {"over": "sample"}},
                 "eq. 7: BCE summed over pixels": {"loss_options": {"pixels": "sum"}},
+                "the authors' published network": {"options": dict(PUBLISHED)},
             },
             "default",
             {"network": "scoatnet"},
@@ -191,6 +193,17 @@ GRIDS: dict[str, Grid] = {
             },
             "α = 0.5",
             {"network": "scoatnet"},
+        ),
+        Grid(
+            "matched",
+            "Skip pathways or size: U-Net as wide as UNet++'s multiplications allow",
+            {
+                "U-Net": {"network": "unet"},
+                "U-Net, widened": {"network": "unet", "width": 13},
+                "UNet++": {"network": "unetpp"},
+                "SCOAT-Net": {"network": "scoatnet"},
+            },
+            "UNet++",
         ),
         Grid(
             "source",

@@ -4,10 +4,13 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from scoat_lib import losses, networks
 from scoat_lib.networks import attention_maps, create, parameters
-from scoat_lib.networks.scoatnet import ATTENTION_NODES
+from scoat_lib.networks.scoatnet import ATTENTION_NODES, PUBLISHED
+from scoat_lib.training import Recipe
 
 NAMES = networks.names()
 UNETPP_FAMILY = tuple(name for name in NAMES if name == "scoatnet" or name.startswith("unetpp"))
@@ -535,5 +538,39 @@ def test_the_register_counts_the_authors_published_network():
 
     text = (Path(__file__).parents[1] / "book" / "ambiguities.md").read_text()
     assert f"{count(32, 3, 1):.2f} M parameters; {count(64, 3, 1):.2f} M at width 64" in text
-    ours = create("scoatnet", up="bilinear", bias=True)  # differs by input channels, heads' kernels and number
-    assert parameters(ours) / 1e6 == pytest.approx(count(64, 3, 1), abs=0.01)
+    for width in (32, 64):  # the options that say what the file does; its one head where ours has four
+        ours = parameters(meta("scoatnet", in_channels=3, width=width, **PUBLISHED)) / 1e6
+        assert ours == pytest.approx(count(width, 3, 4), abs=1e-6)
+
+
+def test_the_published_reading_computes_what_the_register_says():
+    """One attention node of the authors' reading, from its words: aligned corners, one ReLU after equation 1's sum, and a
+    residual block whose 1 × 1 path takes the weighted features."""
+    torch.manual_seed(0)
+    node = create("scoatnet", width=4, **PUBLISHED).eval().nodes["X(1,1)"]
+    skip, below = torch.randn(2, 8, 6, 6), torch.randn(2, 16, 3, 3)
+    up = F.interpolate(below, size=(6, 6), mode="bilinear", align_corners=True)
+    assert torch.allclose(up[..., -1, -1], below[..., -1, -1])
+    compared = node.spatial.from_skip[:2](skip) + node.spatial.from_up[:2](up)
+    assert len(node.spatial.from_skip) == 2
+    x_M = node.spatial.to_map(compared.clamp(min=0))
+    x_c = torch.cat([skip, (1 + x_M) * up], 1)
+    weighted = node.channel(x_c) * x_c
+    block = node.extract
+    expected = (block.body(weighted) + block.shortcut(weighted)).clamp(min=0)
+    assert torch.allclose(node([skip], below), expected, atol=1e-6)
+
+
+def test_the_widened_unet_has_unetpps_multiplications():
+    """Grid `matched`: one layer wider or narrower would be further off than 5 %."""
+    from scoat_lib import grids
+
+    def multiplications(recipe):
+        with FlopCounterMode(display=False) as counter:
+            meta(recipe.network, width=recipe.width).eval()(torch.empty(1, 1, 128, 128, device="meta"))
+        return counter.get_total_flops()
+
+    grid, base = grids.get("matched"), Recipe()
+    ours = {label: multiplications(grid.recipe(label, base)) for label in grid.rows}
+    assert ours["U-Net, widened"] / ours["UNet++"] == pytest.approx(1, abs=0.05)
+    assert ours["U-Net"] / ours["UNet++"] < 0.5

@@ -28,7 +28,9 @@ def _numbers(text: str, option: str) -> list[int] | None:
 
 @app.command()
 def experiment(
-    grid: Annotated[list[str], typer.Argument(help="table1, table2, table3, schedule, split, readings, alpha, source, size.")],
+    grid: Annotated[
+        list[str], typer.Argument(help="table1, table2, table3, matched, schedule, split, readings, alpha, source, size.")
+    ],
     data: Data = None,
     external: External = None,
     folds: Annotated[str, typer.Option(help="Which folds, as 0 or 0,2 or 0-4 or all.")] = "all",

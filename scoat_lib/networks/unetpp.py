@@ -26,7 +26,9 @@ OPTIONS = {
     "block": ("residual", "vgg"),
     "shortcut_norm": (True, False),
     "bias": (False, True),
+    "align_corners": (False, True),
     "heads": ("separate", "shared"),
+    "head_kernel": (1, 3),
     "deep_supervision": (True, False),
     "output": ("last", "mean-logits", "mean-probabilities"),
 }
@@ -38,9 +40,9 @@ class PlainNode(nn.Module):
     forward(skips, each (N, c, H, W), below (N, c_down, h, w)) → (N, c_out, H, W).
     """
 
-    def __init__(self, c_skips: list[int], c_down: int, c_out: int, make_block, up: str, bias: bool):
+    def __init__(self, c_skips: list[int], c_down: int, c_out: int, make_block, up: str, bias: bool, align_corners: bool):
         super().__init__()
-        self.up = Up(c_down, c_out, up, bias)
+        self.up = Up(c_down, c_out, up, bias, align_corners)
         self.block = make_block(sum(c_skips) + self.up.out_channels, c_out)
 
     def forward(self, skips: list[torch.Tensor], below: torch.Tensor) -> torch.Tensor:
@@ -57,7 +59,8 @@ class UNetPlusPlus(nn.Module):
     block: "residual" (the paper's), or "vgg", two 3 × 3 convolutions without shortcut (Zhou et al. 2018).
     shortcut_norm: batch norm on the residual block's 1 × 1 shortcut.
     bias: False, or a bias in each convolution that batch norm follows.
-    heads: "separate", one 1 × 1 convolution per branch, or "shared", one for all four.
+    align_corners: whether F_U aligns the corners of the two grids.
+    heads: "separate", one convolution per branch, or "shared", one for all four. head_kernel: theirs, 1 or 3.
     deep_supervision: in training mode return the four branches' logits, not the last one's only.
     output: in evaluation mode, the logits of X(0,4) ("last"), the mean of the four ("mean-logits"), or the logit of
         the mean of their probabilities ("mean-probabilities").
@@ -75,13 +78,15 @@ class UNetPlusPlus(nn.Module):
         block: str = "residual",
         shortcut_norm: bool = True,
         bias: bool = False,
+        align_corners: bool = False,
         heads: str = "separate",
+        head_kernel: int = 1,
         deep_supervision: bool = True,
         output: str = "last",
     ):
         super().__init__()
         self.widths = level_widths(width)
-        self.up, self.bias = up, bias
+        self.up, self.bias, self.align_corners = up, bias, align_corners
         self.deep_supervision, self.output = deep_supervision, output
 
         def make_block(c_in: int, c_out: int) -> nn.Module:
@@ -89,6 +94,7 @@ class UNetPlusPlus(nn.Module):
             return ResidualBlock(c_in, c_out, shortcut_norm, bias) if block == "residual" else h_r2(c_in, c_out, 3, bias)
 
         self.make_block = make_block
+        self.block_and_up = (make_block, up, bias, align_corners)  # what every kind of node is made with
         self.pool = nn.MaxPool2d(2)
         self.nodes = nn.ModuleDict()
         for i, c in enumerate(self.widths):
@@ -96,15 +102,20 @@ class UNetPlusPlus(nn.Module):
         for j in range(1, DEPTH + 1):
             for i in range(DEPTH + 1 - j):
                 self.nodes[f"X({i},{j})"] = self.make_node(i, j)
-        shared = nn.Conv2d(self.widths[0], 1, 1)
+
+        def make_head() -> nn.Conv2d:
+            """Features of the full-resolution row to one logit a pixel."""
+            return nn.Conv2d(self.widths[0], 1, head_kernel, padding=head_kernel // 2)
+
+        shared = make_head()
         branches = range(1, DEPTH + 1)
-        self.heads = nn.ModuleList(shared if heads == "shared" else nn.Conv2d(self.widths[0], 1, 1) for _ in branches)
+        self.heads = nn.ModuleList(shared if heads == "shared" else make_head() for _ in branches)
         initialise(self)
 
     def make_node(self, i: int, j: int) -> nn.Module:
         """The module at X(i,j), j ≥ 1; SCOAT-Net replaces it where i ≥ 1."""
         c = self.widths[i]
-        return PlainNode([c] * j, self.widths[i + 1], c, self.make_block, self.up, self.bias)
+        return PlainNode([c] * j, self.widths[i + 1], c, *self.block_and_up)
 
     def features(self, x: torch.Tensor) -> list[torch.Tensor]:
         """X(0,1) … X(0,4) for an input whose sides are multiples of 16."""

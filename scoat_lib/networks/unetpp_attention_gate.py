@@ -44,4 +44,4 @@ class UNetPPAttentionGate(UNetPlusPlus):
         if i == 0:
             return super().make_node(i, j)
         c = self.widths[i]
-        return GatedNode(self._inner(c), [c] * j, self.widths[i + 1], c, self.make_block, self.up, self.bias)
+        return GatedNode(self._inner(c), [c] * j, self.widths[i + 1], c, *self.block_and_up)

@@ -29,4 +29,4 @@ class UNetPPPyramidAttention(UNetPlusPlus):
         if i == 0:
             return super().make_node(i, j)
         c = self.widths[i]
-        return PyramidAttentionNode([c] * j, self.widths[i + 1], c, self.make_block, self.up, self.bias)
+        return PyramidAttentionNode([c] * j, self.widths[i + 1], c, *self.block_and_up)

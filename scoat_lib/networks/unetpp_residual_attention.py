@@ -32,4 +32,4 @@ class UNetPPResidualAttention(UNetPlusPlus):
         if i == 0:
             return super().make_node(i, j)
         c = self.widths[i]
-        return ResidualAttentionNode(4 - i, [c] * j, self.widths[i + 1], c, self.make_block, self.up, self.bias)
+        return ResidualAttentionNode(4 - i, [c] * j, self.widths[i + 1], c, *self.block_and_up)
