@@ -41,11 +41,16 @@ ROUNDING = 0.005  # half of the last digit the paper prints
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the results say of a claim: one of the four words, why, and the comparisons behind it."""
+    """What the results say of a claim: one of the four words, why, and the comparisons behind it.
+
+    asked: of a claim that is no comparison of two rows, what was asked and left undecided, each with "what", "difference" (from
+    the value that decides), "visible", "needed" as `compare` has them, "patients" and "digits" to print.
+    """
 
     status: str
     reason: str
     comparisons: tuple[dict, ...] = ()
+    asked: tuple[dict, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,10 +199,22 @@ def _points(c: dict) -> str:
     if c["low"] != c["low"]:
         return f"{c['difference']:+.1f}, {c['patients']} patients, too few for an interval"
     text = f"{c['difference']:+.1f} ({c['low']:+.1f} … {c['high']:+.1f}, {c['patients']} patients)"
-    if c["status"] == OPEN:
-        needed = "no number of patients" if math.isinf(c["needed"]) else f"about {c['needed']:.0f} patients"
-        text += f"; {c['visible']:.1f} could have been seen, {needed} would decide"
-    return text
+    return text + _needs(c)
+
+
+def _needs(c: dict, digits: int = 1) -> str:
+    """Of what is undecided and has an interval: what could have been seen, and what would decide."""
+    if c["status"] != OPEN or c["visible"] != c["visible"]:
+        return ""
+    needed = "no number of patients" if math.isinf(c["needed"]) else f"about {c['needed']:.0f} patients"
+    return f"; {c['visible']:.{digits}f} could have been seen, {needed} would decide"
+
+
+def _asked(c: dict, what: str, digits: int = 1) -> tuple[dict, ...]:
+    """`Verdict.asked` of one question."""
+    if c["status"] != OPEN or c["visible"] != c["visible"]:
+        return ()
+    return ({k: c[k] for k in ("difference", "visible", "needed", "patients")} | {"what": what, "digits": digits},)
 
 
 def _beside(c: dict) -> list[str]:
@@ -268,7 +285,8 @@ def _maps(key: str, what: str, unit: str, sign: int):
         return Verdict(
             found["status"],
             f"{what} changes by {seen['difference']:+.2f} ({low:+.2f} … {high:+.2f}) {unit}; {found['patients']} patients not "
-            f"seen in training, {runs} runs",
+            f"seen in training, {runs} runs{_needs(found, 2)}",
+            asked=_asked(found, what.rstrip(","), 2),
         )
 
     return decide
@@ -293,6 +311,7 @@ def _espnet(results: list[dict]) -> Verdict:
         found["status"],
         f"at least {FAR_BELOW:.0f} points below the mean of the other eight is asked for; it is below by {_points(shown)}; "
         f"the paper: {paper:.1f}",
+        asked=_asked(found, f"ESPNetv2's RLP, {FAR_BELOW:.0f} points below the others' mean"),
     )
 
 
@@ -309,14 +328,25 @@ def _carries_over(results: list[dict]) -> Verdict:
     away = second_cohort(scored)
     t = float(stats.t.isf((1 - rule.LEVEL) / 2, home.freedom))
     lost = home.mean - away["mean"]
-    half = t * math.hypot((home.high - home.low) / (2 * t), away["error"])
+    own_error = (home.high - home.low) / (2 * t)
+    half = t * math.hypot(own_error, away["error"])
     status = HOLDS if lost + half < CARRIES else FAILS if lost - half > CARRIES else OPEN
+    both = t + float(stats.t.ppf(rule.POWER, home.freedom))  # standard errors that are seen with the rule's power
+    room = ((CARRIES - lost) / both) ** 2 - away["error"] ** 2  # for the error of its own patients
+    found = {
+        "status": status,
+        "difference": CARRIES - lost,
+        "visible": both * math.hypot(own_error, away["error"]),
+        "needed": home.patients * own_error**2 / room if room > 0 else math.inf,
+        "patients": home.patients,
+    }
     return Verdict(
         status,
         f"at most {CARRIES:g} points of slice DSC lost is asked for; {away['mean']:.1f} on {away['slices']} slices of other "
         f"patients and scanners, {home.mean:.1f} on left-out lesion slices of its own {home.patients} patients: {lost:+.1f} "
-        f"({lost - half:+.1f} … {lost + half:+.1f}, design effect {design_effect():.2f}). That LOV follows the course is "
-        f"{UNTESTABLE}",
+        f"({lost - half:+.1f} … {lost + half:+.1f}, design effect {design_effect():.2f}{_needs(found)}). That LOV follows the "
+        f"course is {UNTESTABLE}",
+        asked=_asked(found, f"slice DSC, less than {CARRIES:g} points lost on the second cohort"),
     )
 
 
@@ -367,8 +397,8 @@ def _restart(results: list[dict]) -> Verdict:
 def tiny_lesions(runs: list[dict]) -> dict:
     """The share of lesions under 1 ml of which any voxel was found, per cent, with the rule's interval clustered by patient.
 
-    A ratio of sums over patients; its interval comes from each patient's linear contribution to it.
-    {"share", "low", "high", "lesions", "patients"}.
+    A ratio of sums over patients; its interval comes from each patient's linear contribution to it. "difference", "visible",
+    "needed": as `compare`'s, of one half against it. {"share", "low", "high", "lesions", "patients", "status", …}.
     """
     found: dict[str, np.ndarray] = {}
     folds = {}
@@ -379,18 +409,14 @@ def tiny_lesions(runs: list[dict]) -> dict:
                 found[more["patient"]] = found.get(more["patient"], np.zeros(2)) + (sum(small), len(small))
                 folds[more["patient"]] = result["recipe"]["fold"]
     if not found:
-        return {"share": math.nan, "low": math.nan, "high": math.nan, "lesions": 0, "patients": 0}
+        judged = _judged([], [], math.nan)
+        return judged | {"share": math.nan, "low": math.nan, "high": math.nan, "lesions": 0, "patients": 0}
     hits, lesions = np.array(list(found.values())).T
     share = hits.sum() / lesions.sum()
     linear = 100 * (share + (hits - share * lesions) / lesions.mean())
-    interval = rule.interval(linear, [folds[p] for p in found])
-    return {
-        "share": 100 * share,
-        "low": interval.low,
-        "high": interval.high,
-        "lesions": int(lesions.sum()),
-        "patients": len(found),
-    }
+    judged = _judged(50 - linear, [folds[p] for p in found], math.nan)
+    ends = {"low": 50 - judged["high"], "high": 50 - judged["low"]}
+    return judged | ends | {"share": 100 * share, "lesions": int(lesions.sum())}
 
 
 def _tiny(results: list[dict]) -> Verdict:
@@ -409,6 +435,12 @@ def _tiny(results: list[dict]) -> Verdict:
         status,
         f"of {len(rows)} networks {len(fewer)} find fewer than half of the lesions under {TINY_ML:g} ml, {len(more)} more than "
         f"half: {shares}",
+        asked=tuple(
+            asked
+            for label, row in rows.items()
+            for asked in _asked(row, f"{label}, lesions under {TINY_ML:g} ml found, below one half")
+            if status == OPEN
+        ),
     )
 
 

@@ -269,25 +269,29 @@ def _forest_row(number: str, c: dict, y: float, x) -> str:
 
 
 def undecided(decisions: Decided) -> pd.DataFrame:
-    """Every undecided comparison that has an interval: what could have been seen, and how many patients would decide.
+    """Everything undecided that has an interval: what could have been seen, and how many patients would decide.
 
-    Columns claim, comparison, "difference", "could be seen", "patients now", "patients needed"; text cells.
+    Columns claim, comparison, "difference" (in the claim's direction, from what would decide), "could be seen", "patients now",
+    "patients needed"; text cells.
     """
     lines = []
     for claim, verdict in decisions:
-        for c in verdict.comparisons:
-            if verdict.status == claims.OPEN and c["status"] == claims.OPEN and c["low"] == c["low"]:
-                minus = "minus" if c["sign"] > 0 else "below"
-                lines.append(
-                    {
-                        "claim": claim.number,
-                        "comparison": f"{c['one']} {minus} {c['other']}, {c['metric']}",
-                        "difference": signed(c["difference"]),
-                        "could be seen": f"{c['visible']:.1f}",
-                        "patients now": str(c["patients"]),
-                        "patients needed": "no number" if math.isinf(c["needed"]) else f"{c['needed']:.0f}",
-                    }
-                )
+        if verdict.status != claims.OPEN:
+            continue
+        open_ones = [c for c in verdict.comparisons if c["status"] == claims.OPEN and c["low"] == c["low"]]
+        minus = {1: "minus", -1: "below"}
+        asked = [c | {"what": f"{c['one']} {minus[c['sign']]} {c['other']}, {c['metric']}", "digits": 1} for c in open_ones]
+        for c in [*asked, *verdict.asked]:
+            lines.append(
+                {
+                    "claim": claim.number,
+                    "comparison": c["what"],
+                    "difference": signed(c["difference"], c["digits"]),
+                    "could be seen": f"{c['visible']:.{c['digits']}f}",
+                    "patients now": str(c["patients"]),
+                    "patients needed": "no number" if math.isinf(c["needed"]) else f"{c['needed']:.0f}",
+                }
+            )
     columns = ["claim", "comparison", "difference", "could be seen", "patients now", "patients needed"]
     return pd.DataFrame(lines, columns=columns)
 

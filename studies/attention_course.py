@@ -1,6 +1,6 @@
 """Figure 5's two claims on real scans: how far SCOAT-Net's maps x_M reach, node by node and epoch by epoch.
 
-    python -m studies.attention_course --data FOLDER [--fold 0] [--seed 1]
+    python -m studies.attention_course --data FOLDER [--external FOLDER] [--fold 0] [--seed 1]
     python -m studies.attention_course --data FOLDER --run RUN        a finished run's last weights only
 
 Trains one run as `scoat train` would (its result goes to results/), and after each epoch measures every map on some lesion
@@ -9,7 +9,8 @@ slices of every patient with at least 1 000 lesion voxels. results/attention/KEY
 - "nodes": after the last epoch, the effective area of X(1,1), X(2,2), X(1,3), the nodes of Figure 5;
 - "epochs": the effective area of X(1,3) after each epoch;
 - "contrast": of the same nodes the map's mean on the lesion over its mean elsewhere, 1 where it does not tell them apart;
-- "all": area and contrast of every node after every epoch.
+- "all": area and contrast of every node after every epoch;
+- "learning": [tp, fp, fn] of these slices after each epoch, of patients that were trained on and of those left out.
 
 The effective area of a map m is (sum m)^2 / (n sum m^2): 1 where it is even, k/n where k of n pixels share it.
 """
@@ -49,9 +50,20 @@ def contrast(maps: torch.Tensor, masks: torch.Tensor) -> float:
     return float((on / off.clamp_min(1e-9)).mean())
 
 
+@torch.no_grad()
+def voxels(model: torch.nn.Module, x: torch.Tensor, truth: torch.Tensor) -> list[int]:
+    """[tp, fp, fn] of slices x (N, C, H, W) against bool masks of their size; the model stays in the mode it was in."""
+    was_training = model.training
+    predicted = model.eval()(x) > 0
+    model.train(was_training)
+    return [int((a & b).sum()) for a, b in ((predicted, truth), (predicted, ~truth), (~predicted, truth))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder of real scans, laid out like the record")
+    parser.add_argument("--external", help="folder of the second cohort, on which the run is scored too")
+    parser.add_argument("--name", default="", help="what to call the data in the result; default: its folder's name")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=16)
@@ -69,9 +81,10 @@ def main() -> None:
     folder = chosen.runs / this
     watched = {name: n for name, n in cohort.burden.items() if n >= LEAST}
     course: dict[str, dict[str, dict[str, list[float]]]] = {}
+    learning: dict[str, list[list[int]]] = {}
     kept = folder / "attention.json"
     if kept.exists() and not chosen.run:
-        course = json.loads(kept.read_text())
+        course, learning = json.loads(kept.read_text())
 
     def look(epoch: int, model: torch.nn.Module) -> None:
         for name in watched:
@@ -80,20 +93,23 @@ def main() -> None:
             x = torch.from_numpy(np.asarray(cohort.images[name][picked], np.float32))[:, None]
             x = cohort.preprocessing.normalise(x).contiguous(memory_format=torch.channels_last)
             masks = torch.from_numpy(np.asarray(cohort.masks[name][picked], np.float32))[:, None]
+            counts = learning.setdefault(name, [])
+            del counts[epoch - 1 :]  # of a run that was cut short after this epoch's measure
+            counts.append(voxels(model, x, masks > 0))
             for node, maps in attention_maps(model, x).items():
                 values = course.setdefault(name, {}).setdefault(node, {"area": [], "contrast": []})
                 for what, value in (("area", effective_area(maps)), ("contrast", contrast(maps, masks))):
-                    del values[what][epoch - 1 :]  # of a run that was cut short after this epoch's measure
+                    del values[what][epoch - 1 :]
                     values[what].append(round(value, 5))
         if not chosen.run:
-            write_whole(kept, json.dumps(course))
+            write_whole(kept, json.dumps([course, learning]))
 
     if chosen.run:
         look(1, load(chosen.run / "weights.safetensors").model)
         provenance = experiments.provenance(experiments.device_name())
     else:
         train(recipe, cohort, split, folder, accelerator="cpu", on_epoch=look)
-        result = experiments.evaluate_run(folder, chosen.data, chosen.results)
+        result = experiments.evaluate_run(folder, chosen.data, chosen.results, chosen.name, external=chosen.external)
         provenance = json.loads(Path(result).read_text())["provenance"]
     out = chosen.results / "attention" / f"{this}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +120,7 @@ def main() -> None:
         "contrast": {name: [nodes[n]["contrast"][-1] for n in FIGURE5] for name, nodes in course.items()},
         "epochs": {} if chosen.run else {name: nodes["X(1,3)"]["area"] for name, nodes in course.items()},
         "all": course,
+        "learning": {} if chosen.run else learning,
         "provenance": provenance,
     }
     assert set(next(iter(course.values()))) == set(ATTENTION_NODES)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from scoat_lib import claims, grids, report, rule
 from scoat_lib.training import Recipe
@@ -262,6 +263,15 @@ def test_the_claims_on_maps_look_at_patients_not_seen_in_three_runs():
     assert claim["5c"].decide(narrow).status == claims.FAILS
     assert "8 patients not seen in training, 4 runs" in claim["5a"].decide(narrow).reason
     assert "-0.3" in claim["5a"].decide(narrow).reason
+    assert claim["5a"].decide(narrow).asked == ()
+    for run in narrow:  # as many maps widen as narrow, by as much
+        for name in run["folds"]["test"]:
+            run["attention"]["nodes"][name] = [0.5, 0.5 + 0.1 * (-1) ** int(name[1]) + 0.01 * int(name[1])]
+    (asked,) = claim["5a"].decide(narrow).asked
+    assert asked["patients"] == 8
+    assert abs(asked["difference"]) < asked["visible"] < 1
+    assert asked["needed"] > 8
+    assert f"{asked['visible']:.2f} could have been seen" in claim["5a"].decide(narrow).reason
     assert claim["5a"].decide(narrow[:2]).status == claims.OPEN
     assert "3 are asked for" in claim["5a"].decide(narrow[:2]).reason
 
@@ -284,6 +294,13 @@ def test_tiny_lesions_are_clustered_by_patient():
     few = [r for label in labels[:5] for r in run(label, 2)]
     assert claim.decide(few).status == claims.HOLDS  # five of nine
     assert claim.decide(few[:16]).status == claims.OPEN  # four of nine
+    assert claim.decide(few[:16]).asked == ()  # each that was run is decided; five were not run
+    half = claim.decide(run(labels[0], 3)).asked  # 3 to 4 of 10 find
+    near = [r for label in labels[:6] for r in run(label, 4)]
+    asked = claim.decide(near).asked
+    assert half == ()
+    assert [a["what"].split(",")[0] for a in asked] == labels[:6]
+    assert all(a["difference"] == pytest.approx(5) and a["visible"] > 5 and a["needed"] > 8 for a in asked)
     assert claim.decide([r for label in labels for r in run(label, 8)]).status == claims.FAILS
     assert claim.decide([]).status == claims.OPEN
 
@@ -333,5 +350,18 @@ def test_the_second_cohort_is_set_against_left_out_slices():
     assert own.slices["p3"] == 3
     assert claim.decide(runs(0.85)).status == claims.HOLDS
     assert claim.decide(runs(0.35)).status == claims.FAILS
-    assert claim.decide(runs(0.65)).status == claims.OPEN
+    undecided = claim.decide(runs(0.65))
+    assert undecided.status == claims.OPEN
+    assert "could have been seen" in undecided.reason
+    (asked,) = undecided.asked
+    assert asked["patients"] == 8
+    assert abs(asked["difference"]) < asked["visible"]
+    # with so many patients of its own, and the same second cohort, the difference that was seen would be seen again
+    home, away = rule.interval(100 * own.DSC, own.fold), claims.second_cohort(runs(0.69))["error"]
+    both = stats.t.isf(0.025, home.freedom) + stats.t.isf(0.2, home.freedom)
+    (asked,) = claim.decide(runs(0.69)).asked
+    own_error = (home.high - home.low) / 2 / stats.t.isf(0.025, home.freedom)
+    assert asked["visible"] == pytest.approx(both * math.hypot(own_error, away))
+    again = both * math.hypot(own_error * math.sqrt(8 / asked["needed"]), away)
+    assert again == pytest.approx(abs(asked["difference"]))
     assert claim.decide(folds(PATIENTS)).status == claims.OPEN
