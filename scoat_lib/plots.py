@@ -125,6 +125,91 @@ def paired_differences(table: Table, one: str, other: str, metric: str = "DSC") 
     return figure
 
 
+def heat_map(table: Table, metric: str = "DSC") -> Figure:
+    """Every patient's metric (per cent) by row: a column a patient, heaviest lesions first; grey where it was not run.
+
+    Patients below the primary endpoint's number of voxels stand right of the line. ValueError where no row was run.
+    """
+    frames = {label: frame for label, frame in table.patients.items() if len(frame)}
+    if not frames:
+        raise ValueError(f"no row of {table.grid.name} was run")
+    wide = pd.DataFrame({label: 100 * frame[metric] for label, frame in frames.items()}).T.reindex(table.rows.index)
+    voxels = pd.concat([frame.lesion_voxels for frame in frames.values()]).groupby(level=0).first()
+    order = voxels.sort_values(ascending=False).index
+    wide, large = wide[order], int((voxels >= report.LEAST).sum())
+    figure, ax = plt.subplots(figsize=(1.8 + 0.48 * len(order), 1.7 + 0.34 * len(wide)), layout="constrained")
+    colours = plt.get_cmap("viridis").with_extremes(bad="0.85")
+    drawn = ax.imshow(wide.to_numpy(float), cmap=colours, vmin=0, vmax=100, aspect="auto")
+    for (y, x), value in np.ndenumerate(wide.to_numpy(float)):
+        if value == value:
+            ax.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=8, color="black" if value > 60 else "white")
+    if 0 < large < len(order):
+        ax.axvline(large - 0.5, color="C3", lw=1.5)
+    ax.set_xticks(range(len(order)), order, rotation=60, ha="right", fontsize=8)
+    ax.set_yticks(range(len(wide)), wide.index)
+    figure.colorbar(drawn, ax=ax, pad=0.01, label=f"{metric}, %")
+    return figure
+
+
+def against_threshold(results: dict[str, list[dict]], least: int = report.LEAST) -> Figure:
+    """Mean DSC over patients of at least `least` lesion voxels against the threshold on the probability, by network.
+
+    results: label → the network's runs; seeds are averaged. A dot stands at the protocol's 0.5, a ring at the best threshold,
+    which looks at the patients that it is scored on. ValueError where nothing was run.
+    """
+    curves = {label: report.by_threshold(runs, least) for label, runs in results.items()}
+    curves = {label: frame for label, frame in curves.items() if len(frame)}
+    if not curves:
+        raise ValueError("none of these networks was run")
+    figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    for index, (label, frame) in enumerate(curves.items()):
+        mean = frame.mean()
+        ax.plot(mean.index, mean, color=f"C{index}")
+        ax.plot(0.5, mean[0.5], "o", color=f"C{index}")
+        ax.plot(mean.idxmax(), mean.max(), "o", color=f"C{index}", mfc="none", ms=10)
+        ax.annotate(
+            f"{label}, n = {len(frame)}",
+            (0.9, mean[0.9]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=f"C{index}",
+            va="center",
+        )
+    ax.set(xlabel="threshold on the probability", ylabel="DSC, %", xlim=(0.05, 1.15), xticks=np.arange(0.1, 1, 0.1))
+    return figure
+
+
+def learning(measured: Sequence[dict]) -> Figure:
+    """DSC of some lesion slices after each epoch: of patients that a run trains on, and of those that it leaves out.
+
+    measured: the "attention" of results (`report.load`) whose runs were followed. A thin line a run, a thick one their mean.
+    ValueError where no run was followed.
+    """
+    courses: dict[str, list[np.ndarray]] = {"trained on": [], "left out": []}
+    for content in measured:
+        of = {kind: [] for kind in courses}
+        for name, counts in content.get("learning", {}).items():
+            tp, fp, fn = np.array(counts, float).T
+            kind = "trained on" if name in content["trained_on"] else "left out"
+            of[kind].append(200 * tp / np.maximum(1, 2 * tp + fp + fn))
+        for kind, rows in of.items():
+            if rows:
+                courses[kind].append(np.mean(rows, axis=0))
+    if not any(courses.values()):
+        raise ValueError("no run was followed from epoch to epoch (python -m studies.attention_course)")
+    figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    for (kind, rows), colour in zip(courses.items(), ("C0", "C3"), strict=True):
+        for row in rows:
+            ax.plot(range(1, len(row) + 1), row, color=colour, alpha=0.35, lw=1)
+        if rows:
+            mean = np.mean(rows, axis=0)
+            ax.plot(range(1, len(mean) + 1), mean, color=colour, lw=2.5)
+            ax.annotate(kind, (len(mean), mean[-1]), xytext=(6, 0), textcoords="offset points", color=colour, va="center")
+    ax.set(xlabel="epoch", ylabel="DSC of lesion slices, %")
+    ax.margins(x=0.12)
+    return figure
+
+
 def box_plot(frame: pd.DataFrame, title: str = "") -> Figure:
     """Figure 3: the six metrics over the patients of one network (`report.per_patient`), each patient a point.
 

@@ -352,6 +352,55 @@ def lesion_recall(results: list[dict], bins: Sequence[float] = BINS_ML) -> pd.Da
     return pd.DataFrame({"lesions": groups.size(), "found": groups.found.mean(), "covered": groups.covered.mean()})
 
 
+def by_threshold(results: list[dict], least: int = LEAST) -> pd.DataFrame:
+    """DSC in per cent by patient (index) and threshold on the probability (columns 0.1 … 0.9); seeds averaged.
+
+    results: one network's runs. Of a patient's scans the counts are added; patients below `least` lesion voxels are left out.
+    """
+    rows = []
+    for result in results:
+        added: dict[str, dict[float, np.ndarray]] = {}
+        for more in result.get("measures", {}).values():
+            own = added.setdefault(more["patient"], {})
+            for cut, counts in more.get("thresholds", {}).items():
+                own[float(cut)] = own.get(float(cut), 0) + np.array(counts)
+        for patient, cuts in added.items():
+            if cuts and next(iter(cuts.values()))[[0, 2]].sum() >= least:
+                dsc = {cut: 200 * tp / max(1, 2 * tp + fp + fn) for cut, (tp, fp, fn) in sorted(cuts.items())}
+                rows.append({"patient": patient} | dsc)
+    return pd.DataFrame(rows).groupby("patient").mean() if rows else pd.DataFrame()
+
+
+def failures(table: Table, results: list[dict], number: int = 4) -> pd.DataFrame:
+    """The patients with the lowest mean DSC over a table's rows, and what goes wrong with them; a line a patient.
+
+    results: those of the table's rows. Per cent, means over the rows: "DSC", "lowest", "highest" of a row, "SEN", "PPV"; then
+    "lesions", how many regions the truth has, "largest, ml", "below 1 ml, %" of the lesion's volume that lies in regions under
+    1 ml, and "volume" predicted / true.
+    """
+    frames = [frame.assign(row=label) for label, frame in table.patients.items() if len(frame)]
+    if not frames:
+        return pd.DataFrame()
+    joined = pd.concat(frames)
+    by = joined.groupby(level=0)
+    found = 100 * pd.DataFrame(
+        {"DSC": by.DSC.mean(), "lowest": by.DSC.min(), "highest": by.DSC.max(), "SEN": by.SEN.mean(), "PPV": by.PPV.mean()}
+    )
+    found["voxels"] = by.lesion_voxels.first()
+    found["volume"] = by.predicted_ml.mean() / by.true_ml.mean()
+    lesions: dict[str, dict[str, np.ndarray]] = {}
+    for result in results:
+        for scan, more in result.get("measures", {}).items():
+            lesions.setdefault(more["patient"], {})[scan] = (
+                np.array([size for size, _ in more["lesions"]]) * more["voxel_mm3"] / 1000
+            )
+    each = {patient: np.concatenate(list(scans.values())) for patient, scans in lesions.items()}
+    found["lesions"] = {patient: len(ml) for patient, ml in each.items()}
+    found["largest, ml"] = {patient: ml.max(initial=0) for patient, ml in each.items()}
+    found["below 1 ml, %"] = {patient: 100 * ml[ml < 1].sum() / max(ml.sum(), 1e-9) for patient, ml in each.items()}
+    return found.sort_values("DSC").head(number)
+
+
 def worst(table: Table, number: int = 3) -> pd.DataFrame:
     """The patients with the lowest DSC, over all rows of a table: row, patient, DSC in per cent, lesion voxels."""
     frames = [f.assign(row=label) for label, f in table.patients.items() if len(f)]

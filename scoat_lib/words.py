@@ -404,6 +404,51 @@ def lost(table: Table | None, label: str = "MAE") -> str:
     return f"{text} In {nothing} of {len(found)} patients it marks no lesion voxel." if nothing else text
 
 
+def failed(table: Table | None, results: list[dict]) -> pd.DataFrame:
+    """The four patients that networks fail most, with what goes wrong, as text cells; see `report.failures`. May be empty."""
+    frame = pd.DataFrame() if table is None else report.failures(table, results)
+    if not len(frame):
+        return frame
+    cells = {
+        "DSC, % (lowest … highest row)": [f"{r.DSC:.0f} ({r.lowest:.0f} … {r.highest:.0f})" for r in frame.itertuples()],
+        "SEN, %": frame.SEN.map("{:.0f}".format),
+        "PPV, %": frame.PPV.map("{:.0f}".format),
+        "lesion voxels": frame.voxels.map("{:.0f}".format),
+        "lesions": frame.lesions.map("{:.0f}".format),
+        "largest, ml": frame["largest, ml"].map("{:.1f}".format),
+        "in lesions below 1 ml, %": frame["below 1 ml, %"].map("{:.0f}".format),
+        "volume, predicted / true": frame.volume.map("{:.2f}".format),
+        "what goes wrong": [_wrong(r) for _, r in frame.iterrows()],
+    }
+    return pd.DataFrame(cells, index=frame.index).rename_axis("patient")
+
+
+def _wrong(row: pd.Series) -> str:
+    """What a patient's sensitivity and precision say, with a word on size where the lesions are small."""
+    if row.SEN < row.PPV - 10:
+        text = "much is missed"
+    elif row.PPV < row.SEN - 10:
+        text = "much is marked that is none"
+    else:
+        text = "as much is missed as is marked wrongly"
+    return text + (", and the lesions are small" if row["largest, ml"] < 10 else "")
+
+
+def thresholds(results: dict[str, list[dict]]) -> str:
+    """What another threshold than 0.5 would be worth to each network: a sentence each. results: label → runs."""
+    said = []
+    for label, runs in results.items():
+        frame = report.by_threshold(runs)
+        if len(frame):
+            mean = frame.mean()
+            best = mean.idxmax()
+            said.append(
+                f"{label}: {mean[0.5]:.1f} % at 0.5 and {mean[best]:.1f} % at {best:g}, its best on these "
+                f"{count(len(frame), 'patient')}."
+            )
+    return " ".join(said) or f"DSC against the threshold: {NOT_RUN}."
+
+
 def worst_patients(table: Table | None) -> str:
     """For how many rows each patient is the worst."""
     if table is None:

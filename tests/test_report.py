@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from scoat_lib import report
+from scoat_lib import grids, report, words
 from scoat_lib.training import Recipe
 
 
@@ -64,6 +64,56 @@ def test_a_patients_scans_count_once():
     assert report.summary([made]).loc["scoatnet", "all patients"] == 1
     seeds = [made, {**made, "recipe": made["recipe"] | {"seed": 1}}]
     assert report.summary(seeds).loc["scoatnet", "patients"] == 1
+
+
+def with_lesions(network, fold, patients, seed=0):
+    """A result whose scans hold two lesions and counts at two thresholds. patients: name → (tp, fp, fn)."""
+    made = result(network, patients, fold, seed)
+    made["measures"] = {
+        name: {
+            "patient": name.partition("#")[0],
+            "voxel_mm3": 10.0,
+            "lesions": [[tp + fn - 50, tp], [50, 0]],
+            "thresholds": {"0.3": [tp + 20, fp + 20, fn - 20], "0.5": [tp, fp, fn]},
+            "hd95_mm": 3.0,
+            "surface_dice": 0.5,
+        }
+        for name, (tp, fp, fn) in patients.items()
+    }
+    return made
+
+
+def test_dsc_against_the_threshold_adds_scans_and_averages_seeds():
+    runs = [with_lesions("scoatnet", 0, {"a": (900, 100, 200), "b": (400, 0, 100)})]
+    runs += [with_lesions("scoatnet", 0, {"a": (700, 100, 400), "b": (400, 0, 100)}, seed=1)]
+    frame = report.by_threshold(runs)
+    assert list(frame.index) == ["a"]  # b has 500 lesion voxels
+    both = [200 * 900 / (2 * 900 + 100 + 200), 200 * 700 / (2 * 700 + 100 + 400)]
+    assert frame.loc["a", 0.5] == pytest.approx(sum(both) / 2)
+    assert frame.loc["a", 0.3] == pytest.approx(100 * (920 / (920 + 150) + 720 / (720 + 250)) / 2)
+    assert report.by_threshold([]).empty
+    assert list(report.by_threshold(runs, least=0).index) == ["a", "b"]
+
+
+def test_the_patients_that_fail_are_named_with_what_goes_wrong():
+    runs = []
+    for network, lost in (("scoatnet", 0), ("unetpp", 100)):
+        runs.append(with_lesions(network, 0, {"missed": (300 - lost, 50, 900 + lost), "good": (1800, 100, 100)}))
+        runs.append(with_lesions(network, 1, {"flooded": (1000 - lost, 1500, 100 + lost)}))
+    table = report.tables(runs, grids.get("table2"))[0]
+    found = report.failures(table, runs, number=2)
+    assert list(found.index) == ["missed", "flooded"]
+    dsc = [200 * tp / (2 * tp + 50 + fn) for tp, fn in ((300, 900), (200, 1000))]
+    assert found.loc["missed", "DSC"] == pytest.approx(sum(dsc) / 2)
+    assert (found.loc["missed", "lowest"], found.loc["missed", "highest"]) == pytest.approx((min(dsc), max(dsc)))
+    assert found.loc["missed", "lesions"] == 2
+    assert found.loc["missed", "largest, ml"] == pytest.approx(11.5)
+    assert found.loc["missed", "below 1 ml, %"] == pytest.approx(100 * 0.5 / 12)
+    assert found.loc["missed", "volume"] == pytest.approx((350 + 250) / 2 / 1200)
+    shown = words.failed(table, runs)
+    assert shown.loc["missed", "what goes wrong"] == "much is missed"
+    assert shown.loc["flooded", "what goes wrong"].startswith("much is marked that is none")
+    assert words.failed(None, []).empty
 
 
 def test_only_the_folders_own_files_are_read(tmp_path, results):

@@ -53,6 +53,8 @@ def test_what_is_measured_on_a_finished_run(data_folder, tmp_path):
     assert all(len(v) == 3 and all(0 < a <= 1 for a in v) for v in course["nodes"].values())
     assert all(len(v) == 1 for v in course["epochs"].values())
     assert all(len(v) == 3 and min(v) > 0 for v in course["contrast"].values())
+    assert set(course["learning"]) == set(course["nodes"])
+    assert all(len(v) == 1 and len(v[0]) == 3 and v[0][0] + v[0][2] > 0 for v in course["learning"].values())
     run = tmp_path / "w" / result.stem
     script("attention_ablation", run)
     ablated = json.loads((tmp_path / "r" / "attention" / f"ablation-{result.name}").read_text())

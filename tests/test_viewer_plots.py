@@ -4,6 +4,7 @@ import io
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -11,7 +12,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from scoat_lib import plots, viewer
+from scoat_lib import grids, plots, report, viewer
 
 
 def pixels(png):
@@ -96,3 +97,53 @@ def test_a_drawing_is_a_small_png():
     assert png.startswith(b"\x89PNG")
     assert len(png) < 20_000
     assert not plt.fignum_exists(figure.number)
+
+
+def table_of(rows):
+    """A Table of grid table2 from label → {patient: (DSC, lesion voxels)}."""
+    frames = {}
+    for label in grids.get("table2").rows:
+        found = rows.get(label, {})
+        frames[label] = pd.DataFrame(
+            {"DSC": [d for d, _ in found.values()], "lesion_voxels": [v for _, v in found.values()]}, index=list(found)
+        )
+    return report.Table(grids.get("table2"), {}, "d", pd.DataFrame(index=list(grids.get("table2").rows)), frames)
+
+
+def test_a_heat_map_has_a_cell_for_every_patient_of_every_row():
+    table = table_of({"SCOAT-Net": {"light": (0.31, 9), "heavy": (0.92, 5000)}, "U-Net": {"heavy": (0.8, 5000)}})
+    figure = plots.heat_map(table)
+    ax = figure.axes[0]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["heavy", "light"]
+    assert sorted(t.get_text() for t in ax.texts) == ["31", "80", "92"]
+    values = np.ma.filled(ax.images[0].get_array(), np.nan)
+    assert np.isnan(values).sum() == 2 * 9 - 3
+    assert ax.lines[0].get_xdata()[0] == 0.5  # between heavy and light
+    plt.close(figure)
+    with pytest.raises(ValueError, match="no row of table2"):
+        plots.heat_map(table_of({}))
+
+
+def test_learning_curves_keep_seen_and_left_out_patients_apart():
+    content = {
+        "trained_on": ["a", "b"],
+        "learning": {"a": [[5, 5, 5], [9, 1, 1]], "b": [[5, 5, 5], [9, 1, 1]], "c": [[0, 5, 5], [4, 1, 1]]},
+    }
+    figure = plots.learning([content, {"trained_on": ["c"], "learning": {}}])
+    thick = [line for line in figure.axes[0].lines if line.get_linewidth() == 2.5]
+    assert [list(line.get_ydata()) for line in thick] == [[50, 90], [0, 80]]
+    assert [t.get_text() for t in figure.axes[0].texts] == ["trained on", "left out"]
+    plt.close(figure)
+    with pytest.raises(ValueError, match="no run was followed"):
+        plots.learning([])
+
+
+def test_threshold_curves_mark_one_half_and_the_best():
+    measures = {"a": {"patient": "a", "thresholds": {f"{t / 10:.1f}": [900 + 10 * t, 100, 500 - 50 * t] for t in range(1, 10)}}}
+    figure = plots.against_threshold({"U-Net": [{"measures": measures}], "UNet++": []})
+    assert [t.get_text() for t in figure.axes[0].texts] == ["U-Net, n = 1"]
+    dots = [tuple(line.get_xdata()) for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
+    assert dots == [(0.5,), (0.9,)]
+    plt.close(figure)
+    with pytest.raises(ValueError, match="none of these"):
+        plots.against_threshold({})
