@@ -152,13 +152,12 @@ def heat_map(table: Table, metric: str = "DSC") -> Figure:
 
 
 def against_threshold(results: dict[str, list[dict]], least: int = report.LEAST) -> Figure:
-    """Mean DSC over patients of at least `least` lesion voxels against the threshold on the probability, by network.
+    """Mean DSC over the patients that all report, of at least `least` lesion voxels, against the threshold, by network.
 
     results: label → the network's runs; seeds are averaged. A dot stands at the protocol's 0.5, a ring at the best threshold,
     which looks at the patients that it is scored on. ValueError where nothing was run.
     """
-    curves = {label: report.by_threshold(runs, least) for label, runs in results.items()}
-    curves = {label: frame for label, frame in curves.items() if len(frame)}
+    curves = report.beside_thresholds(results, least)
     if not curves:
         raise ValueError("none of these networks was run")
     figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
@@ -168,14 +167,19 @@ def against_threshold(results: dict[str, list[dict]], least: int = report.LEAST)
         ax.plot(0.5, mean[0.5], "o", color=f"C{index}")
         ax.plot(mean.idxmax(), mean.max(), "o", color=f"C{index}", mfc="none", ms=10)
         ax.annotate(
-            f"{label}, n = {len(frame)}",
+            label,
             (0.9, mean[0.9]),
             xytext=(6, 0),
             textcoords="offset points",
             color=f"C{index}",
             va="center",
         )
-    ax.set(xlabel="threshold on the probability", ylabel="DSC, %", xlim=(0.05, 1.15), xticks=np.arange(0.1, 1, 0.1))
+    ax.set(
+        xlabel="threshold on the probability",
+        ylabel=f"mean DSC of {len(frame)} patients, %",
+        xlim=(0.05, 1.15),
+        xticks=np.arange(0.1, 1, 0.1),
+    )
     return figure
 
 

@@ -371,6 +371,14 @@ def by_threshold(results: list[dict], least: int = LEAST) -> pd.DataFrame:
     return pd.DataFrame(rows).groupby("patient").mean() if rows else pd.DataFrame()
 
 
+def beside_thresholds(results: dict[str, list[dict]], least: int = LEAST) -> dict[str, pd.DataFrame]:
+    """`by_threshold` of several networks (label → runs) over the patients that all of those that were run report."""
+    frames = {label: by_threshold(runs, least) for label, runs in results.items()}
+    frames = {label: frame for label, frame in frames.items() if len(frame)}
+    shared = set.intersection(*(set(frame.index) for frame in frames.values())) if frames else set()
+    return {label: frame.loc[sorted(shared)] for label, frame in frames.items()} if shared else {}
+
+
 def failures(table: Table, results: list[dict], number: int = 4) -> pd.DataFrame:
     """The patients with the lowest mean DSC over a table's rows, and what goes wrong with them; a line a patient.
 

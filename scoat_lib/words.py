@@ -437,15 +437,13 @@ def _wrong(row: pd.Series) -> str:
 def thresholds(results: dict[str, list[dict]]) -> str:
     """What another threshold than 0.5 would be worth to each network: a sentence each. results: label → runs."""
     said = []
-    for label, runs in results.items():
-        frame = report.by_threshold(runs)
-        if len(frame):
-            mean = frame.mean()
-            best = mean.idxmax()
-            said.append(
-                f"{label}: {mean[0.5]:.1f} % at 0.5 and {mean[best]:.1f} % at {best:g}, its best on these "
-                f"{count(len(frame), 'patient')}."
-            )
+    for label, frame in report.beside_thresholds(results).items():
+        mean = frame.mean()
+        best = mean.idxmax()
+        said.append(
+            f"{label}: {mean[0.5]:.1f} % at 0.5 and {mean[best]:.1f} % at {best:g}, its best on these "
+            f"{count(len(frame), 'patient')}."
+        )
     return " ".join(said) or f"DSC against the threshold: {NOT_RUN}."
 
 

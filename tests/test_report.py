@@ -92,6 +92,9 @@ def test_dsc_against_the_threshold_adds_scans_and_averages_seeds():
     assert frame.loc["a", 0.5] == pytest.approx(sum(both) / 2)
     assert frame.loc["a", 0.3] == pytest.approx(100 * (920 / (920 + 150) + 720 / (720 + 250)) / 2)
     assert report.by_threshold([]).empty
+    other = [with_lesions("unetpp", 0, {"a": (900, 100, 200), "c": (900, 100, 200)})]
+    beside = report.beside_thresholds({"one": other, "two": runs, "not run": []})
+    assert {label: list(frame.index) for label, frame in beside.items()} == {"one": ["a"], "two": ["a"]}
     assert list(report.by_threshold(runs, least=0).index) == ["a", "b"]
 
 

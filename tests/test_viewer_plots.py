@@ -141,7 +141,7 @@ def test_learning_curves_keep_seen_and_left_out_patients_apart():
 def test_threshold_curves_mark_one_half_and_the_best():
     measures = {"a": {"patient": "a", "thresholds": {f"{t / 10:.1f}": [900 + 10 * t, 100, 500 - 50 * t] for t in range(1, 10)}}}
     figure = plots.against_threshold({"U-Net": [{"measures": measures}], "UNet++": []})
-    assert [t.get_text() for t in figure.axes[0].texts] == ["U-Net, n = 1"]
+    assert [t.get_text() for t in figure.axes[0].texts] == ["U-Net"]
     dots = [tuple(line.get_xdata()) for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
     assert dots == [(0.5,), (0.9,)]
     plt.close(figure)
