@@ -28,8 +28,8 @@ serve: $(VENV)/ready  ## the site from stored outputs, built anew and reloaded i
 links: $(VENV)/ready  ## do the addresses of others still answer? (the site's own links: make test)
 	$(BIN)/python book/links.py _build/$(SCALE)/_build/html
 
-outputs: $(VENV)/ready  ## run the chapters at quick scale and keep their outputs in the notebooks
-	$(BIN)/python book/build.py --in-place
+outputs: $(VENV)/ready  ## run the chapters (or chapter N) at quick scale and keep their outputs in the notebooks
+	$(BIN)/python book/build.py --in-place $(if $(N),--chapter $(N))
 
 test: $(VENV)/ready
 	$(BIN)/python -m pytest tests $(TWO)

@@ -4,7 +4,7 @@
 python book/build.py                                   quick scale, phantom cohort → _build/quick
 python book/build.py --scale real --data FOLDER        real scans → _build/real (ignored by git)
 python book/build.py --chapter 07                      one chapter run, the others as stored → _build/chapter
-python book/build.py --in-place                        quick scale, outputs kept in book/*.ipynb
+python book/build.py --in-place                        quick scale, outputs kept in book/*.ipynb (with --chapter 07: its alone)
 python book/build.py --badges                          the repository's address of _config.yml into the notebooks
 python book/build.py --api                             book/api.md from the package's docstrings
 """
@@ -449,8 +449,8 @@ def main() -> int:
     only = [path for path in chapters() if arguments.chapter and path.name.startswith(f"{arguments.chapter}-")]
     if arguments.chapter and not only:
         parser.error(f"no chapter {arguments.chapter}: one of {', '.join(path.stem[:2] for path in chapters())}")
-    if arguments.chapter and (arguments.in_place or arguments.scale != "quick"):
-        parser.error("--chapter runs at quick scale and keeps nothing")
+    if arguments.chapter and arguments.scale != "quick":
+        parser.error("--chapter runs at quick scale")
     output = ROOT / "_build" / ("chapter" if only else arguments.scale)
     if arguments.fresh:
         shutil.rmtree(output, ignore_errors=True)
@@ -458,11 +458,11 @@ def main() -> int:
     parameters = {"scale": arguments.scale} | ({"data": str(arguments.data.resolve())} if arguments.data else {})
     try:
         run_all(executed, parameters, arguments.jobs, arguments.threads, only)
-        for path in chapters() if only else []:
+        for path in chapters() if only and not arguments.in_place else []:
             if path not in only:
                 shutil.copy(path, executed / path.name)
         if arguments.in_place:
-            for path in chapters():
+            for path in only or chapters():
                 shutil.copy(executed / path.name, path)
                 clean(path)
             print("outputs are kept in book/; look at `git diff --stat book` before you commit")
