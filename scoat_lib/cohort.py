@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -433,6 +434,23 @@ def split_of(folds: Sequence[Sequence[str]], fold: int, validation: int = 0) -> 
         return tuple(sorted(name for i in indices for name in folds[i]))
 
     return Split(names(rest), names(chosen), names([fold]))
+
+
+def fewer(split: Split, cohort: Cohort, patients: int, seed: int = 0) -> Split:
+    """The split with so many of its training patients, of each source in turn; fewer are always among more.
+
+    ValueError if it does not have so many.
+    """
+    by_patient = _by_patient({name: cohort.cases[name] for name in split.train})
+    if not 1 <= patients <= len(by_patient):
+        raise ValueError(f"{patients} patients to train on: the split has {len(by_patient)}")
+    rng = np.random.default_rng([seed, len(by_patient)])
+    sources: dict[str, list[str]] = {}
+    for patient in rng.permutation(sorted(by_patient)):
+        sources.setdefault(cohort.cases[by_patient[patient][0]].source, []).append(str(patient))
+    turns = zip_longest(*(sources[source] for source in sorted(sources)))
+    order = [patient for turn in turns for patient in turn if patient is not None]
+    return replace(split, train=tuple(sorted(scan for patient in order[:patients] for scan in by_patient[patient])))
 
 
 def split_by_source(cohort: Cohort, fold: int) -> Split:

@@ -22,6 +22,7 @@ from scoat_lib.cohort import (
     DataError,
     Split,
     data_folder,
+    fewer,
     make_folds,
     patient_of,
     split_by_source,
@@ -96,6 +97,8 @@ def prepare(recipe: Recipe, data=None, cache=None) -> tuple[Cohort, Split]:
         split = Split(tuple(cohort.names), (), ())
     else:
         split = split_of(make_folds(cohort, recipe.folds, recipe.fold_seed), recipe.fold, recipe.validation)
+    if recipe.patients:
+        split = fewer(split, cohort, recipe.patients, recipe.fold_seed)
     return with_statistics(cohort, split.train), split
 
 

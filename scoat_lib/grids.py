@@ -206,6 +206,16 @@ GRIDS: dict[str, Grid] = {
             "UNet++",
         ),
         Grid(
+            "patients",
+            "What more patients are worth: as many optimiser steps on 2, 4, 8 and all training patients",
+            {
+                f"{label}, {patients or 'all'}": {"network": network} | ({"patients": patients} if patients else {})
+                for label, network in (("U-Net", "unet"), ("SCOAT-Net", "scoatnet"))
+                for patients in (2, 4, 8, 0)
+            },
+            "SCOAT-Net, all",
+        ),
+        Grid(
             "source",
             "Another scanner: fold 0 learns from coronacases and is tested on radiopaedia, fold 1 the other way round",
             {"UNet++": {"network": "unetpp"}, "SCOAT-Net": {"network": "scoatnet"}},

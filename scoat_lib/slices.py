@@ -99,6 +99,7 @@ class SliceDataset(Dataset):
         and the odd ones in odd epochs (0 takes all): neighbours of 1 mm are nearly the same picture twice.
     augmentation: None, or drawn from (seed, epoch, position): the same again
         whatever the workers and however often resumed.
+    as_many_as: cases whose slices an epoch is as long as; the slices are drawn again and again until there are so many.
     `set_epoch` draws the epoch's slices; the order is the DataLoader's or `order()`'s business.
     """
 
@@ -111,12 +112,14 @@ class SliceDataset(Dataset):
         seed: int = 0,
         size: tuple[int, int] | None = None,
         thin_below: float = 0.0,
+        as_many_as: Sequence[str] | None = None,
     ):
-        unknown = [name for name in names if name not in cohort.images]
+        unknown = [name for name in (*names, *(as_many_as or ())) if name not in cohort.images]
         if unknown:
             raise DataError(f"the cohort has no case {', '.join(unknown)}; known: {', '.join(cohort.names)}")
         self.cohort, self.names, self.lesion_free = cohort, list(names), lesion_free
         self.augmentation, self.seed, self.size, self.thin_below = augmentation, seed, size or cohort.size, thin_below
+        self.as_many_as = as_many_as
         for epoch in (1, 0):
             self.set_epoch(epoch)
             if not self.index:
@@ -125,19 +128,30 @@ class SliceDataset(Dataset):
     def set_epoch(self, epoch: int) -> None:
         """Choose the slices of an epoch."""
         self.epoch = epoch
-        rng = np.random.default_rng([self.seed, epoch, 1])
-        self.index: list[tuple[str, int]] = []
-        for name in self.names:
+        self.index = self._pass(self.names, epoch, 0)
+        wanted = len(self._pass(self.as_many_as, epoch, 0)) if self.as_many_as and self.index else 0
+        turn = 0
+        while len(self.index) < wanted:
+            turn += 1
+            self.index += self._pass(self.names, epoch, turn)
+        self.length = wanted or len(self.index)
+
+    def _pass(self, names: Sequence[str], epoch: int, turn: int) -> list[tuple[str, int]]:
+        """One pass over some cases' slices; of an epoch that needs several, the turn-th."""
+        rng = np.random.default_rng([self.seed, epoch, 1, turn] if turn else [self.seed, epoch, 1])
+        index: list[tuple[str, int]] = []
+        for name in names:
             with_lesion = self.cohort.lesion_slices[name]
             without = np.setdiff1d(np.arange(len(self.cohort.images[name])), with_lesion)
             if self.cohort.spacing(name)[0] < self.thin_below and len(with_lesion) + len(without) > 1:
-                with_lesion, without = (part[part % 2 == epoch % 2] for part in (with_lesion, without))
+                with_lesion, without = (part[part % 2 == (epoch + turn) % 2] for part in (with_lesion, without))
             taken = rng.permutation(without)[: round(self.lesion_free * len(without))]
-            self.index += [(name, int(z)) for z in np.sort(np.concatenate([with_lesion, taken]))]
+            index += [(name, int(z)) for z in np.sort(np.concatenate([with_lesion, taken]))]
+        return index
 
     def order(self) -> list[int]:
         """The epoch's positions, shuffled by (seed, epoch)."""
-        return np.random.default_rng([self.seed, self.epoch, 2]).permutation(len(self.index)).tolist()
+        return np.random.default_rng([self.seed, self.epoch, 2]).permutation(len(self.index)).tolist()[: self.length]
 
     def change(self, position: int) -> Change | None:
         """What the augmentation does to an item of this epoch; None without one."""

@@ -56,8 +56,10 @@ class Recipe:
         scan's own air and muscle to their HU first.
     split: "patient", "slice" (leaks, for demonstration), or "source" (fold f learns from one scanner's cases only).
         folds, fold, fold_seed, validation: see `cohort`; fold −1
-        trains on all patients and reports none. lesion_free: share of lesion-free slices in training. thin_below: of scans
-        with slices closer than this many mm, every second slice, alternating by epoch; 0 for all.
+        trains on all patients and reports none. patients: how many of the training patients take part, 0 for all; an epoch
+        keeps as many steps as with all of them, and fewer patients are always among more (`cohort.fewer`).
+    lesion_free: share of lesion-free slices in training. thin_below: of scans with slices closer than this many mm, every
+        second slice, alternating by epoch; 0 for all.
     augment: strength of small affine changes and intensity jitter (`Augmentation.scaled`); 0 for none, not even
         flips. precision: Fabric's ("bf16-mixed", "32-true", …). devices: how many compute a step together, each on its own
         batch: two do what one does with `accumulate` 2.
@@ -84,6 +86,7 @@ class Recipe:
     fold: int = 0
     fold_seed: int = 0
     validation: int = 0
+    patients: int = 0
     lesion_free: float = 0.15
     thin_below: float = 2.0
     augment: float = 2.0
@@ -107,6 +110,7 @@ class Recipe:
         need(self.rate > 0 and self.clip >= 0, "rate must be above 0 and clip not below")
         need(0 <= self.lesion_free <= 1, f"lesion_free is {self.lesion_free}; it is a share from 0 to 1")
         need(self.size == 0 or self.size >= 32, f"size is {self.size}; it must be 0 (the scan's grid) or at least 32")
+        need(self.patients >= 0, f"patients is {self.patients}; it must be at least 1, or 0 for all")
         need(self.thin_below >= 0, f"thin_below is {self.thin_below} mm; it must be from 0")
         need(self.augment >= 0, f"augment is {self.augment}; it must be from 0")
         need(self.fold >= -1, f"fold is {self.fold}; it must be from 0, or -1 for all patients")
@@ -260,7 +264,11 @@ def train(
     curve = _resume(folder, model, optimiser, fabric)
     resumed = len(curve)
     augmentation = Augmentation().scaled(recipe.augment) if recipe.augment else None
-    dataset = SliceDataset(cohort, split.train, recipe.lesion_free, augmentation, recipe.seed, thin_below=recipe.thin_below)
+    kept_aside = {*split.validation, *split.test}
+    everybody = [name for name in cohort.names if name not in kept_aside] if recipe.patients else None
+    dataset = SliceDataset(
+        cohort, split.train, recipe.lesion_free, augmentation, recipe.seed, thin_below=recipe.thin_below, as_many_as=everybody
+    )
     while not finished(recipe, curve):
         late = stop_at is not None and time.time() > stop_at
         if late or (at_most is not None and len(curve) - resumed >= at_most):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from concurrent.futures import ProcessPoolExecutor
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,7 @@ from scoat_lib.cohort import (
     Split,
     check_leakage,
     data_folder,
+    fewer,
     find_cases,
     make_folds,
     pad_slices,
@@ -360,6 +362,52 @@ def test_of_dense_scans_every_second_slice_takes_part_in_turn(cohort):
     thinned.set_epoch(3)
     assert {z % 2 for _, z in thinned.index} == {1}
     assert even | set(thinned.index) == {(n, z) for n in cohort.names for z in range(len(cohort.images[n]))}
+
+
+def test_fewer_patients_are_among_more_and_of_every_source(cohort):
+    split = split_of(make_folds(cohort, 3, seed=1), 0)
+    sizes = range(1, len(split.train) + 1)
+    chosen = [fewer(split, cohort, n, seed=4) for n in sizes]
+    for less, more in pairwise(chosen):
+        assert set(less.train) < set(more.train)
+        assert (less.test, less.validation) == (split.test, split.validation)
+    assert chosen[-1] == split
+    sources = {cohort.cases[name].source for name in split.train}
+    assert {cohort.cases[name].source for name in chosen[len(sources) - 1].train} == sources
+    assert fewer(split, cohort, 1, seed=4) == chosen[0]
+    for wrong in (0, len(split.train) + 1):
+        with pytest.raises(ValueError, match=f"the split has {len(split.train)}"):
+            fewer(split, cohort, wrong)
+
+
+def test_a_patients_two_scans_count_as_one_of_fewer():
+    cases = {"a_1": "a", "a_2": "a", "b": "b"}
+    cohort = SimpleNamespace(cases={n: SimpleNamespace(patient=p, source="one") for n, p in cases.items()})
+    split = Split(tuple(cases), (), ())
+    for seed in range(5):
+        assert fewer(split, cohort, 1, seed).train in (("a_1", "a_2"), ("b",))
+    assert fewer(split, cohort, 2).train == split.train
+
+
+def test_fewer_patients_make_an_epoch_as_long(cohort):
+    few, everybody = cohort.names[:2], cohort.names
+    plain = SliceDataset(cohort, few, 0.5, Augmentation(), seed=3)
+    longer = SliceDataset(cohort, few, 0.5, Augmentation(), seed=3, as_many_as=everybody)
+    whole = SliceDataset(cohort, everybody, 0.5, None, seed=8)
+    for epoch in (0, 1, 2):
+        for one in (plain, longer, whole):
+            one.set_epoch(epoch)
+        order = longer.order()
+        assert len(order) == len(set(order)) == len(whole.order()) > len(plain.order())
+        assert longer.index[: len(plain.index)] == plain.index
+        assert {name for name, _ in longer.index} == set(few)
+        same = [i for i, item in enumerate(longer.index) if item == longer.index[0]]
+        assert len(same) > 1
+        assert longer.change(same[0]) != longer.change(same[1])
+    assert (
+        SliceDataset(cohort, everybody, 0.5, None, 3, as_many_as=everybody).order()
+        == SliceDataset(cohort, everybody, 0.5, None, 3).order()
+    )
 
 
 def test_a_slice_is_padded_with_the_floor(cohort):

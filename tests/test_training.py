@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scoat_lib import losses, training
+from scoat_lib import experiments, losses, training
 from scoat_lib.cohort import LeakageError, Split, make_folds, split_of, with_statistics
 from scoat_lib.networks import create
 from scoat_lib.training import Recipe, TrainingError, batches, converged, finished, rate_at, restart_epoch, supervised_loss
@@ -198,6 +198,20 @@ def test_two_processes_compute_what_one_does(data_folder, tmp_path):
 
 
 # what must not happen
+
+
+def test_fewer_patients_take_as_many_steps(data_folder, tmp_path, tiny_recipe):
+    all_of_them = replace(tiny_recipe, epochs=1)
+    few = replace(all_of_them, patients=1)
+    assert experiments.key(all_of_them, "x") != experiments.key(few, "x")
+    done = {}
+    for recipe in (all_of_them, few):
+        cohort, split = experiments.prepare(recipe, data_folder)
+        done[recipe.patients] = run(recipe, (cohort, split), tmp_path / str(recipe.patients))
+    assert len(done[1].split.train) == 1
+    assert done[1].split.test == done[0].split.test
+    assert done[1].curve[0]["steps"] == done[0].curve[0]["steps"]
+    assert done[1].curve[0]["loss"] != done[0].curve[0]["loss"]
 
 
 def test_a_leak_stops_before_anything_is_written(prepared, tmp_path, tiny_recipe):

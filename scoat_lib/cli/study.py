@@ -29,7 +29,8 @@ def _numbers(text: str, option: str) -> list[int] | None:
 @app.command()
 def experiment(
     grid: Annotated[
-        list[str], typer.Argument(help="table1, table2, table3, matched, schedule, split, readings, alpha, source, size.")
+        list[str],
+        typer.Argument(help="table1, table2, table3, matched, patients, schedule, split, readings, alpha, source, size."),
     ],
     data: Data = None,
     external: External = None,
