@@ -425,23 +425,40 @@ def _is(status: str) -> str:
 
 
 def ablation(contents: Sequence[dict]) -> str:
-    """What flattening the maps and the channel weights cost networks that were trained with them; DSC pooled, in points."""
+    """What flattening the maps and the channel weights cost networks that were trained with them, patient by patient.
+
+    contents: of ablation-*.json. Of a patient the scans and runs are averaged; the interval is the rule's. What the network
+    leans on is said only where an interval lies below 0.
+    """
     if not contents:
         return "What the maps and the channel weights are worth to a network trained on real scans was not measured yet."
-    cost = {}
-    for what, key in (("maps", "all maps flat"), ("channels", "all channel weights flat")):
-        lost = [100 * (c["pooled_dsc"][key] - c["pooled_dsc"]["as trained"]) for c in contents]
-        cost[what] = (
-            f"{signed(np.mean(lost))} ({signed(min(lost))} … {signed(max(lost))})" if len(lost) > 1 else signed(lost[0])
-        )
-        cost[what, "mean"] = float(np.mean(lost))
-    maps_, channels = cost["maps", "mean"], cost["channels", "mean"]
-    leans = "neither" if min(maps_, channels) > -0.5 else "its channel weights" if channels < maps_ else "its maps"
-    return (
-        f"In {count(len(contents), 'run')} on patients that the run had not seen, flattening all six maps x_M changed the "
-        f"pooled DSC by {cost['maps']} points, and flattening all channel weights x_V by {cost['channels']}; of the two kinds "
-        f"of attention the network leans on {leans}."
-    )
+    said, leans, unsure, n = [], [], [], 0
+    for words, key, what in (
+        ("all six maps x_M", "all maps flat", "its maps"),
+        ("all channel weights x_V", "all channel weights flat", "its channel weights"),
+    ):
+        found = _lost(contents, key)
+        n = found.patients
+        interval = "" if math.isnan(found.low) else f" (95 % {signed(found.low)} … {signed(found.high)})"
+        pooled = [100 * (c["pooled_dsc"][key] - c["pooled_dsc"]["as trained"]) for c in contents]
+        runs = f"; pooled, {signed(min(pooled))} to {signed(max(pooled))} a run" if len(pooled) > 1 else ""
+        said.append(f"flattening {words} changes the DSC by {signed(found.mean)} points{interval}{runs}")
+        (leans if found.high < 0 else unsure).append(what)
+    text = f"In {count(len(contents), 'run')}, over {count(n, 'patient')} that a run had not seen: {'; '.join(said)}."
+    if leans:
+        text += f" So the network leans on {_list(leans)}."
+    return text + (f" Whether it leans on {' or on '.join(unsure)} is undecided." if unsure else "")
+
+
+def _lost(contents: Sequence[dict], key: str) -> rule.Interval:
+    """The rule's interval of DSC with a part flattened minus as trained, in points, over the patients."""
+    rows = [
+        (patient_of(scan), c["fold"], 100 * (c["patients"][key][scan] - dsc))
+        for c in contents
+        for scan, dsc in c["patients"]["as trained"].items()
+    ]
+    frame = pd.DataFrame(rows, columns=["patient", "fold", "lost"]).groupby("patient").mean()
+    return rule.interval(frame.lost, frame.fold)
 
 
 def areas(results: list[dict], nodes: Sequence[str]) -> pd.DataFrame:
@@ -531,10 +548,11 @@ def doubt(content: dict | None) -> str:
     if not content:
         return "Calibration and doubt on real patients were not measured yet (`python -m studies.uncertainty`)."
     one = content["answers"]["one network"]
+    patients = len({patient_of(scan) for scan in one["patients"]})
     rows_ = content["doubt"]
     calm, torn = rows_[0], rows_[-1]
     return (
-        f"On {len(one['patients'])} real patients not seen in training the expected calibration error is {one['ece']:.4f} over "
+        f"On {count(patients, 'real patient')} not seen in training the expected calibration error is {one['ece']:.4f} over "
         f"all voxels and {one['ece without the easy background']:.3f} over those given 0.05 or more. Where network and mirror "
         f"image differ by less than {calm['to']:g}, {_share(calm['wrong'])} of the voxels are wrong; where they differ by "
         f"{torn['from']:g} or more, {_share(torn['wrong'])}."

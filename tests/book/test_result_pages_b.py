@@ -274,13 +274,26 @@ def test_doubt_and_ablation_speak_from_their_files():
     }
     assert "0.08 %" in verdicts.doubt(content)
     assert "41 %" in verdicts.doubt(content)
-    one = {"fold": 0, "seed": 0, "pooled_dsc": {"as trained": 0.8, "all maps flat": 0.79, "all channel weights flat": 0.6}}
-    text = verdicts.ablation([one, one | {"fold": 1}])
-    assert "−1.0" in text
-    assert "−20.0" in text
-    assert text.endswith("leans on its channel weights.")
-    neither = one["pooled_dsc"] | {"all channel weights flat": 0.799, "all maps flat": 0.801}
-    assert verdicts.ablation([one | {"pooled_dsc": neither}]).endswith("leans on neither.")
+    two_scans = content["answers"]["one network"] | {"patients": {"radiopaedia_29_1_1": 1, "radiopaedia_29_2_1": 2}}
+    assert verdicts.doubt(content | {"answers": {"one network": two_scans}}).startswith("On 1 real patient not seen")
+
+    def flattened(fold, maps, channels, patients=("a", "b")):
+        """One run's file; the losses in points of two patients."""
+        plain = {f"{p}{fold}": 0.8 for p in patients}
+        lost = {"as trained": [0, 0], "all maps flat": maps, "all channel weights flat": channels}
+        each = {k: {p: d + v / 100 for (p, d), v in zip(plain.items(), vs, strict=True)} for k, vs in lost.items()}
+        return {"fold": fold, "seed": 0, "patients": each, "pooled_dsc": {k: sum(v.values()) / 2 for k, v in each.items()}}
+
+    runs = [flattened(f, [-1.0 + f, 1.5 - f], [-20.0 - f, -21.0]) for f in range(3)]
+    text = verdicts.ablation(runs)
+    assert "In 3 runs, over 6 patients" in text
+    assert "by −21.0 points (95 % −2" in text
+    assert "leans on its channel weights. Whether it leans on its maps is undecided." in text
+    one_run_alone = [flattened(0, [0, 0], [-40.0, -30.0]), flattened(1, [0, 0], [2.0, 1.0]), flattened(2, [0, 0], [1.0, 2.0])]
+    assert "leans on its maps or on its channel weights is undecided" in verdicts.ablation(one_run_alone)
+    few = verdicts.ablation(runs[:1])
+    assert "95 %" not in few
+    assert "is undecided" in few
     assert "not measured" in verdicts.ablation([])
 
 
