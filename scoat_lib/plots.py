@@ -217,16 +217,22 @@ def learning(measured: Sequence[dict]) -> Figure:
 def box_plot(frame: pd.DataFrame, title: str = "") -> Figure:
     """Figure 3: the six metrics over the patients of one network (`report.per_patient`), each patient a point.
 
-    The mean is a diamond beside the median's line; the patients below the whisker are named.
+    Box, line (median) and diamond (mean) are of the patients of the primary endpoint; one below its number of voxels is a
+    hollow point. The patients below the whisker are named.
     """
     figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
     rng = np.random.default_rng(0)
+    large = frame.lesion_voxels >= report.LEAST if "lesion_voxels" in frame else pd.Series(True, frame.index)
+    large = large if large.any() else ~large
     for index, metric in enumerate(METRICS, 1):
         values = 100 * frame[metric]
-        ax.boxplot(values, positions=[index], widths=0.5, showfliers=False, medianprops={"color": "C1"})
-        ax.plot(index + rng.uniform(-0.12, 0.12, len(values)), values, ".", color="C0", alpha=0.6)
-        ax.plot(index, values.mean(), "D", mfc="none", color="C3", ms=6)
-        q1, q3 = np.percentile(values, [25, 75])
+        boxed = values[large]
+        ax.boxplot(boxed, positions=[index], widths=0.5, showfliers=False, medianprops={"color": "C1"})
+        places = index + rng.uniform(-0.12, 0.12, len(values))
+        ax.plot(places[large], boxed, ".", color="C0", alpha=0.6)
+        ax.plot(places[~large], values[~large], "o", color="C0", mfc="none", ms=4)
+        ax.plot(index, boxed.mean(), "D", mfc="none", color="C3", ms=6)
+        q1, q3 = np.percentile(boxed, [25, 75])
         for name, value in values[values < q1 - 1.5 * (q3 - q1)].items():
             ax.annotate(str(name), (index, value), xytext=(6, 0), textcoords="offset points", fontsize=7, va="center")
     ax.set_xticks(range(1, len(METRICS) + 1), METRICS)

@@ -75,6 +75,10 @@ def test_figures_of_tables():
     frame.loc["fails"] = 0.0 * frame.loc["p5"]
     figure = plots.box_plot(frame)
     assert "fails" in {t.get_text() for t in figure.axes[0].texts}  # who fails is named
+    hollow = [line for line in figure.axes[0].lines if line.get_marker() == "o" and line.get_markerfacecolor() == "none"]
+    assert [list(line.get_ydata()) for line in hollow] == [[0.0]] * 6  # below the endpoint's voxels, and not in the box
+    diamonds = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_marker() == "D"]
+    assert diamonds[0] == pytest.approx(100 * table.patients["SCOAT-Net"].DSC.mean())
     volumes = {"predicted_ml": [10.0, 30.0, 20.0, 9.0], "true_ml": [12.0, 20.0, 20.0, 0.1], "lesion_voxels": [5000] * 3 + [7]}
     figure = plots.bland_altman(pd.DataFrame(volumes))  # the last is no patient of the primary endpoint
     lines = [line.get_ydata()[0] for line in figure.axes[0].lines if len(set(line.get_ydata())) == 1]
