@@ -16,7 +16,7 @@ from scoat_lib.networks import create
 from scoat_lib.scan import whole_file
 
 FORMAT = "scoat-segmenter-1"
-SHIPPED = "scoatnet-w16"
+SHIPPED = "scoatnet-w8"
 
 
 class WeightsError(ValueError):
