@@ -30,6 +30,7 @@ TILE = 300  # pixels of a slice's longer side
 COLUMNS, ROWS = 4, 3
 FAINT = 0.05  # probabilities below are not coloured
 BODY = -300.0  # HU: what is denser is patient or table
+GENERATOR = "scoat segment"  # in each page, so that a page of ours is told from a file of the user's
 RESEARCH = "Research use only. No medical device, no diagnosis."
 
 STYLE = """
@@ -332,6 +333,7 @@ def _page(title: str, body: str) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
+        f'<meta name="generator" content="{GENERATOR}">'
         f"<title>{safe}</title><style>{STYLE}</style></head><body><main>"
         f'<p class="research">{RESEARCH}</p><h1>{safe}</h1>{body}</main></body></html>\n'
     )

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import platform
 import warnings as python_warnings
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import torch
 
+import scoat_lib
 from scoat_lib import inference, upright
-from scoat_lib.scan import Scan, ScanError, check_hounsfield
+from scoat_lib.scan import Scan, ScanError, check_hounsfield, whole_file
 from scoat_lib.weights import Segmenter, load
+
+NAME, COLOUR = "lung opacification", (0, 213, 230)  # of label 1 in viewers; the colour of the pages' outlines
+LABELS = {
+    # the first two lines are how Slicer knows the kind; a name must not hold a space there
+    "lung-opacification.ctbl": "# Color table file lung-opacification.ctbl\n# 2 values\n0 background 0 0 0 0\n"
+    f"1 {NAME.replace(' ', '_')} {COLOUR[0]} {COLOUR[1]} {COLOUR[2]} 255\n",
+    "lung-opacification.txt": "# ITK-SnAP Label Description File\n# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL\n"
+    '    0     0    0    0     0    0   0   "Clear Label"\n'
+    f'    1  {COLOUR[0]:>4} {COLOUR[1]:>4} {COLOUR[2]:>4}     1    1   1   "{NAME}"\n',
+}
 
 
 @dataclass(frozen=True)
@@ -152,6 +166,37 @@ def optional(name: str) -> ModuleType | None:
         return importlib.import_module(full)
     except ImportError:
         return None
+
+
+def write_labels(folder, overwrite: bool = False) -> list[Path]:
+    """Write what tells 3D Slicer (.ctbl) and ITK-SNAP (.txt) a mask's name and colour into a folder; the paths.
+
+    ScanError, before anything is written, where a file of that name holds something else, unless overwrite.
+    """
+    paths = {Path(folder) / name: text for name, text in LABELS.items()}
+    for path, text in paths.items():
+        if path.exists() and not overwrite and path.read_text(errors="replace") != text:
+            raise ScanError(f"{path}: exists and is another file; choose another folder, or say --overwrite")
+    for path, text in paths.items():
+        with whole_file(path, path.suffix) as temporary:
+            temporary.write_text(text)
+    return list(paths)
+
+
+def facts(weights: str, settled: dict) -> dict[str, str]:
+    """What a page says of how a mask was made: weights, options (`Options.settled`), versions, date of the run."""
+    assumed = ", ".join(settled["assume"])
+    return {
+        "weights": weights,
+        "threshold": f"{settled['threshold']:g}",
+        "averaged with its mirror image": "yes" if settled["flip"] else "no",
+        "smoothed through the slices": f"σ = {settled['smooth_mm']:g} mm" if settled["smooth_mm"] else "no",
+        "HU calibrated by the scan's own tissue": "yes" if settled["calibrate"] else "no",
+        "branches": str(settled["branches"]),
+        "assumed of the header": assumed or "nothing",
+        "versions": f"scoat-lib {scoat_lib.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+        "date of the run": datetime.now().astimezone().isoformat(" ", "minutes"),
+    }
 
 
 def doubts(scan: Scan, hu: bool = False) -> list[str]:

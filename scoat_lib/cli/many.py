@@ -16,7 +16,9 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -27,6 +29,9 @@ from scoat_lib.cli.app import in_words
 from scoat_lib.nifti import ScanError, _is_dicom
 from scoat_lib.scan import Scan, whole_file
 
+if TYPE_CHECKING:
+    from scoat_lib.overview import Visit
+
 TABLE, LOCK = "scans.csv", ".scoat.lock"
 BEGUN, DONE, FAILED, CHANGED = "begun", "done", "failed", "changed"
 SUFFIXES = (".nii", ".nii.gz")
@@ -34,6 +39,7 @@ COLUMNS = ("name", "scan", "state", "volume_cm3", "right_lung_percent", "left_lu
            "reason", "seconds", "weights", "threshold", "version")  # fmt: skip
 SHARES = {"right_lung_percent": "right", "left_lung_percent": "left", "lungs_percent": "both"}
 EVERY = 5.0  # seconds between two writings of the table: of ten thousand scans it is long
+DATED = re.compile(r"(?P<patient>.+)[_-](?P<day>\d{4}-\d{2}-\d{2})")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the next scan would fare no better
 LEFT_BEHIND = re.compile(r"\.[a-z0-9_]{8}(\.nii|\.nii\.gz|\.json|\.csv|\.html|\.png)")  # `whole_file` of a killed process
 
@@ -126,12 +132,12 @@ def _digest(path: Path) -> str:
 class Folder:
     """The folder of masks: which scans are done, and the files of each.
 
-    output: for masks, records and table. settings: what two masks must share to stand in one table. probability: a folder for
-    those too, or None.
+    output: for masks, records and table. settings: what two masks must share to stand in one table. probability, report:
+    folders for those too, or None.
     """
 
-    def __init__(self, output: Path, settings: dict, probability: Path | None = None):
-        self.output, self.settings, self.probability = output, settings, probability
+    def __init__(self, output: Path, settings: dict, probability: Path | None = None, report: Path | None = None):
+        self.output, self.settings, self.probability, self.report = output, settings, probability, report
 
     def record(self, item: Item) -> Path:
         """The JSON beside the mask."""
@@ -142,6 +148,8 @@ class Folder:
         wanted = {"mask": self.output / f"{item.name}_mask.nii.gz"}
         if self.probability:
             wanted["probability"] = self.probability / f"{item.name}_probability.nii.gz"
+        if self.report:
+            wanted |= {"page": self.report / f"{item.name}.html", "picture": self.report / f"{item.name}.png"}
         return wanted
 
     def known(self, item: Item) -> dict | None:
@@ -184,7 +192,7 @@ class Folder:
 
     def tidy(self) -> None:
         """Remove the half files of a process that was killed."""
-        for folder in {self.output, self.probability} - {None}:
+        for folder in {self.output, self.probability, self.report} - {None}:
             for path in folder.iterdir():
                 if LEFT_BEHIND.fullmatch(path.name):
                     path.unlink(missing_ok=True)
@@ -197,6 +205,10 @@ def segment(
     options: segmentation.Options,
     *,
     probability: Path | None = None,
+    report: Path | None = None,
+    follow_up: Path | None = None,
+    dates: Path | None = None,
+    labels: bool = False,
     batch: int = 16,
     device: str = "cpu",
     overwrite: bool = False,
@@ -204,23 +216,32 @@ def segment(
 ) -> list[dict]:
     """Segment every scan of a folder into another; the rows of the table, one a scan (COLUMNS).
 
-    One scan is in memory at a time. Finished scans are not done again. Raises ScanError where a folder cannot be used, where
-    another process is at work in it, or (without overwrite) where files lie there that were made otherwise.
+    probability, report, follow_up: folders for the probabilities, the page of each scan, the page of each patient with two
+    dates. dates: a CSV with the columns name, patient, date; None takes them from names like ID_2020-01-30. labels: write the
+    files for viewers too. One scan is in memory at a time. Finished scans are not done again.
+    Raises ScanError where a folder cannot be used, where another process is at work in it, or (without overwrite) where files
+    lie there that were made otherwise.
     """
     segmenter = weights.load(weights_name)
     file = weights.place(weights_name)
     label = f"{file.stem} {_digest(file)[:12]}"
-    work = Folder(output, {"weights": label} | options.settled(segmenter), probability)
-    outputs = tuple(p for p in (output, probability) if p)
+    work = Folder(output, {"weights": label} | options.settled(segmenter), probability, report)
+    outputs = tuple(p for p in (output, probability, report, follow_up) if p)
     for target in outputs:
         _check_folder(target, folder)
     items = find(folder, outputs)
+    patients = _patients(items, dates) if follow_up else {}
     for target in outputs:
         target.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(output / LOCK, timeout=0):
             work.tidy()
-            return _all(items, work, segmenter, options, batch, device, overwrite, quiet)
+            if labels:
+                segmentation.write_labels(output, overwrite)
+            rows = _all(items, work, segmenter, options, batch, device, overwrite, quiet)
+            if follow_up:
+                _follow_up(patients, rows, work, options, follow_up, overwrite)
+            return [rows[item] for item in items]
     except Timeout:
         raise ScanError(
             f"{output}: busy, another scoat is at work in this folder; wait for it to end, or choose another folder"
@@ -234,7 +255,7 @@ def _check_folder(target: Path, folder: Path) -> None:
         raise ScanError(f"{target}: is the folder of the scans; choose another one for what is written")
 
 
-def _all(items: list[Item], work: Folder, segmenter, options, batch, device, overwrite, quiet) -> list[dict]:
+def _all(items: list[Item], work: Folder, segmenter, options, batch, device, overwrite, quiet) -> dict[Item, dict]:
     rows, left = {}, []
     states = {item: work.state(item) for item in items}
     others = [why for state, why in states.values() if state == "other"]
@@ -268,7 +289,7 @@ def _all(items: list[Item], work: Folder, segmenter, options, batch, device, ove
                 written = time.monotonic()
     finally:
         _write_table(work.output, items, rows)
-    return [rows[item] for item in items]
+    return rows
 
 
 def _progress(left: list[Item], quiet: bool) -> Iterator:
@@ -300,6 +321,8 @@ def _one(item: Item, work: Folder, segmenter, options, batch, device) -> dict:
         found.save(targets["mask"])
         if "probability" in targets:
             found.probability_scan.save(targets["probability"])
+        if "page" in targets:
+            _write_report(targets["page"], found, item, work)
         row |= {"state": DONE, "seconds": round(time.perf_counter() - began, 2)}
         return work.write(item, DONE, row, of=of, files={kind: print_of(path) for kind, path in targets.items()})
     except Exception as error:  # whatever one scan does to a library, the others are not to wait for it
@@ -314,6 +337,13 @@ def _one(item: Item, work: Folder, segmenter, options, batch, device) -> dict:
         return work.write(item, FAILED, row)
 
 
+def _write_report(page: Path, found: segmentation.Segmentation, item: Item, work: Folder) -> None:
+    from scoat_lib import overview  # matplotlib is needed for pages only
+
+    made = segmentation.facts(work.settings["weights"], work.settings)
+    overview.write(page, *overview.report(found, item.name, made, work.settings["threshold"]))
+
+
 def _measured(found: segmentation.Segmentation) -> dict:
     """Volume, shares of the lungs and warnings of a scan, as the table shows them."""
     said = list(found.warnings)
@@ -325,6 +355,76 @@ def _measured(found: segmentation.Segmentation) -> dict:
         said.append(f"no share of the lungs: {in_words(error)}")
     percent = {c: round(shares[s], 2) for c, s in SHARES.items() if shares.get(s) is not None}
     return {"volume_cm3": round(found.volume, 2), "warnings": " | ".join(said)} | percent
+
+
+def _patients(items: list[Item], dates: Path | None) -> dict[str, list[tuple[date, Item]]]:
+    """The dates of each patient who has two or more; ScanError where the dates cannot be read, or where nobody has two."""
+    patients: dict[str, list[tuple[date, Item]]] = {}
+    if dates is None:
+        for item in items:
+            if found := DATED.fullmatch(item.name):
+                patients.setdefault(found["patient"], []).append((_day(found["day"], item.shown), item))
+    else:
+        known = {key: item for item in items for key in (item.name, item.shown)}
+        for row in _dated_rows(dates):
+            if row["name"] in known:
+                day = _day(row["date"], f"{dates}: {row['name']}")
+                patients.setdefault(row["patient"], []).append((day, known[row["name"]]))
+    several = {patient: visits for patient, visits in patients.items() if len(visits) > 1}
+    if not several:
+        raise ScanError(
+            "no patient has two dates, so there is no follow-up; name scans ID_2020-01-30.nii.gz, or give --dates a CSV with "
+            "the columns name, patient, date"
+        )
+    for patient in several:
+        if not patient or patient.startswith(".") or re.search(r"[/\\\0]", patient):
+            raise ScanError(f"{dates}: {patient!r} cannot be a page's name; use letters, digits, - and _")
+    return several
+
+
+def _dated_rows(dates: Path) -> list[dict]:
+    try:
+        with open(dates, newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            missing = {"name", "patient", "date"} - set(reader.fieldnames or ())
+            if missing:
+                raise ScanError(f"{dates}: has no column {', '.join(sorted(missing))}; needed: name, patient, date")
+            return [{key: (row[key] or "").strip() for key in ("name", "patient", "date")} for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ScanError(f"{dates}: is not a CSV in UTF-8 ({error})") from error
+
+
+def _day(text: str, where: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ScanError(f"{where}: {text!r} is no date; write it as 2020-01-30") from None
+
+
+def _follow_up(patients: dict, rows: dict[Item, dict], work: Folder, options, folder: Path, overwrite: bool) -> None:
+    """A page for each patient with two dates that have a mask; one scan in memory at a time."""
+    from scoat_lib import overview
+
+    for patient, dated in patients.items():
+        page = folder / f"{patient}.html"
+        if page.exists() and not overwrite and overview.GENERATOR not in page.read_text(errors="replace")[:2000]:
+            raise ScanError(f"{page}: exists and is another file; choose another folder, or say --overwrite")
+        usable = [(day, item) for day, item in dated if rows[item]["state"] in (DONE, CHANGED)]
+        if len(usable) > 1:
+            visits = [_visit(day, item, rows[item], work, options) for day, item in usable]
+            made = segmentation.facts(work.settings["weights"], work.settings)
+            overview.write(page, overview.follow_up(patient, visits, made))
+
+
+def _visit(day: date, item: Item, row: dict, work: Folder, options) -> Visit:
+    from scoat_lib import overview
+
+    scan, mask = Scan.load(item.path, assume=options.assume), Scan.load(work.targets(item)["mask"], mask=True)
+    share = row.get("lungs_percent")
+    view = overview.largest_view(scan, mask)
+    return overview.Visit(
+        day, item.name, float(row["volume_cm3"]), None if share in ("", None) else share, row["warnings"], view
+    )
 
 
 def _changed(work: Folder, item: Item) -> dict:

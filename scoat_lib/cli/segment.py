@@ -51,6 +51,20 @@ def segment(
     probability: Annotated[
         Path | None, typer.Option(help="Also write the probability of each voxel here; of a folder of scans, a folder.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Also write a page with pictures here (.html, a .png beside it); of a folder of scans, a folder."),
+    ] = None,
+    follow_up: Annotated[
+        Path | None, typer.Option(help="Of a folder of scans: a folder for a page of each patient with two dates or more.")
+    ] = None,
+    dates: Annotated[
+        Path | None,
+        typer.Option(help="A CSV with the columns name, patient, date; default: from names like ID_2020-01-30.nii.gz."),
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Also write the mask's name and colour for 3D Slicer and ITK-SNAP beside it.")
+    ] = False,
     branches: Annotated[str, typer.Option(help="output (as trained), mean of the four branches, or 1 to 4.")] = "output",
     batch: Annotated[int, typer.Option(min=1, help="Slices at once; fewer take less memory.")] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -73,6 +87,13 @@ def segment(
         raise typer.BadParameter(f"{threshold} does not lie between 0 and 1", param_hint="--threshold")
     if branches not in ("output", "mean", "1", "2", "3", "4"):
         raise typer.BadParameter(f"{branches!r} is none of output, mean, 1, 2, 3, 4", param_hint="--branches")
+    many = scan.is_dir() and not output.name.lower().endswith(NIFTI)
+    if (follow_up or dates) and not many:
+        raise typer.BadParameter("is for a folder of scans", param_hint="--follow-up" if follow_up else "--dates")
+    if dates and not follow_up:
+        raise typer.BadParameter("is for --follow-up, which is missing", param_hint="--dates")
+    if report and not many and report.suffix.lower() != ".html":
+        raise typer.BadParameter(f"{report} does not end in .html", param_hint="--report")
     where = choose_device(device)
     from scoat_lib.nifti import check_assumptions
     from scoat_lib.segmentation import Options
@@ -82,19 +103,25 @@ def segment(
     check_assumptions(words)
     choice = int(branches) if branches.isdigit() else branches
     options = Options(threshold, flip, smooth, calibrate, choice, words, "hu" in (assume or []))
-    many = scan.is_dir() and not output.name.lower().endswith(NIFTI)
-    (_many if many else _one)(scan, output, weights, options, probability, batch, where, overwrite, json_)
+    more = {"probability": probability, "report": report, "labels": labels, "batch": batch, "device": where}
+    if many:
+        _many(scan, output, weights, options, json_, follow_up=follow_up, dates=dates, overwrite=overwrite, **more)
+    else:
+        _one(scan, output, weights, options, json_, overwrite=overwrite, **more)
 
 
-def _one(scan, output, weights, options: Options, probability, batch, device, overwrite, json_) -> None:
+def _one(scan, output, weights, options: Options, json_, *, probability, report, labels, batch, device, overwrite) -> None:
     from scoat_lib import segmentation
     from scoat_lib.scan import Scan, check_distinct, check_writable
-    from scoat_lib.weights import load
+    from scoat_lib.weights import load, place
 
     targets = [output] + ([probability] if probability else [])
-    check_distinct([scan, *([Path(weights)] if weights else [])], targets)
+    pages = [report, report.with_suffix(".png")] if report else []
+    check_distinct([scan, *([Path(weights)] if weights else [])], targets + pages)
     for target in targets:
         check_writable(target, overwrite)
+    for page in pages:
+        _check_page(page, overwrite)
     volume = Scan.load(scan, assume=options.assume)
     segmenter = load(weights)
     began = time.perf_counter()
@@ -105,6 +132,14 @@ def _one(scan, output, weights, options: Options, probability, batch, device, ov
     found.save(output, overwrite)
     if probability:
         found.probability_scan.save(probability, overwrite)
+    if labels:
+        segmentation.write_labels(output.parent, overwrite)
+    if report:
+        from scoat_lib import overview
+
+        settled = options.settled(segmenter)
+        made = segmentation.facts(place(weights).stem, settled)
+        overview.write(report, *overview.report(found, scan.name, made, settled["threshold"]))
     outcome = {
         "mask": str(output),
         "lov_cm3": round(found.volume, 2),
@@ -116,12 +151,18 @@ def _one(scan, output, weights, options: Options, probability, batch, device, ov
     say(json_, outcome, f"lung opacification volume {found.volume:.1f} cm³ → {output}")
 
 
-def _many(scan, output, weights, options: Options, probability, batch, device, overwrite, json_) -> None:
+def _check_page(path: Path, overwrite: bool) -> None:
+    """ValueError, before any work is done, if a page cannot be written to path."""
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path}: exists already; choose another name, or say --overwrite")
+
+
+def _many(scan, output, weights, options: Options, json_, **more) -> None:
     from scoat_lib.cli import many
 
-    done = many.segment(
-        scan, output, weights, options, probability=probability, batch=batch, device=device, overwrite=overwrite, quiet=json_
-    )
+    done = many.segment(scan, output, weights, options, quiet=json_, **more)
     failed = [row for row in done if row["state"] == many.FAILED]
     masks = len(done) - len(failed)
     reasons = "".join(f"\n  {row['reason']}" for row in failed)
