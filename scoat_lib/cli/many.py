@@ -26,7 +26,7 @@ from tqdm import tqdm
 import scoat_lib
 from scoat_lib import segmentation, weights
 from scoat_lib.cli.app import in_words
-from scoat_lib.nifti import ScanError, _is_dicom
+from scoat_lib.nifti import ScanError, holds_dicom
 from scoat_lib.scan import Scan, whole_file
 
 if TYPE_CHECKING:
@@ -54,14 +54,14 @@ class Item:
 
 
 def find(folder: Path, leave_out: tuple[Path, ...] = ()) -> list[Item]:
-    """The scans of a folder by name: its own NIfTI files, and whatever folder in it, or itself, holds DICOM files.
+    """The scans of a folder by name: its own NIfTI files, and itself and each folder in it that holds DICOM files.
 
     leave_out: folders that are not looked into. ScanError where there is none, or where two scans would share a name.
     """
     paths = [p for p in sorted(folder.iterdir()) if p.name.lower().endswith(SUFFIXES) and p.is_file() and _seen(p)]
-    for inside, folders, files in os.walk(folder):
+    for inside, folders, _ in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith(".") and not _among(Path(inside, f), leave_out))
-        if _is_series(Path(inside), files):
+        if holds_dicom(Path(inside)):
             paths.append(Path(inside))
     names: dict[str, list[Path]] = {}
     for path in paths:
@@ -87,10 +87,6 @@ def _seen(path: Path) -> bool:
 
 def _among(path: Path, others: tuple[Path, ...]) -> bool:
     return any(other.exists() and path.samefile(other) for other in others)
-
-
-def _is_series(folder: Path, files: list[str]) -> bool:
-    return any(_is_dicom(folder / f) for f in sorted(f for f in files if not f.startswith("."))[:20])
 
 
 def _name(path: Path, folder: Path) -> str:

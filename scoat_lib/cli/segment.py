@@ -20,7 +20,10 @@ NIFTI = (".nii", ".nii.gz")
 
 @app.command()
 def segment(
-    scan: Annotated[Path, typer.Argument(help="A chest CT as NIfTI, in HU (.nii or .nii.gz), or a folder of scans.")],
+    scan: Annotated[
+        Path,
+        typer.Argument(help="A chest CT as NIfTI, in HU (.nii or .nii.gz), a folder with a DICOM series, or one of scans."),
+    ],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Where the mask goes (.nii or .nii.gz); of a folder of scans, a folder.")
     ],
@@ -45,11 +48,18 @@ def segment(
         list[str] | None,
         typer.Option(
             help="What to believe where the scan's header contradicts itself or is silent: sform, qform, mm, or its axes as "
-            "LPS; hu: take its values as HU whatever they look like. May be repeated."
+            "LPS; even: a DICOM series may have uneven gaps; hu: take its values as HU whatever they look like. May be repeated."
         ),
     ] = None,
     probability: Annotated[
         Path | None, typer.Option(help="Also write the probability of each voxel here; of a folder of scans, a folder.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="Of a folder with several DICOM series: the UID of the wanted one.")
+    ] = None,
+    dicom_seg: Annotated[
+        Path | None,
+        typer.Option(help="Of a DICOM series: also write the mask as DICOM SEG here (.dcm); needs the extra dicom."),
     ] = None,
     report: Annotated[
         Path | None,
@@ -92,6 +102,8 @@ def segment(
         raise typer.BadParameter("is for a folder of scans", param_hint="--follow-up" if follow_up else "--dates")
     if dates and not follow_up:
         raise typer.BadParameter("is for --follow-up, which is missing", param_hint="--dates")
+    if (series or dicom_seg) and (many or not scan.is_dir()):
+        raise typer.BadParameter("is for one folder with DICOM files", param_hint="--series" if series else "--dicom-seg")
     if report and not many and report.suffix.lower() != ".html":
         raise typer.BadParameter(f"{report} does not end in .html", param_hint="--report")
     where = choose_device(device)
@@ -107,10 +119,12 @@ def segment(
     if many:
         _many(scan, output, weights, options, json_, follow_up=follow_up, dates=dates, overwrite=overwrite, **more)
     else:
-        _one(scan, output, weights, options, json_, overwrite=overwrite, **more)
+        _one(scan, output, weights, options, json_, series=series, dicom_seg=dicom_seg, overwrite=overwrite, **more)
 
 
-def _one(scan, output, weights, options: Options, json_, *, probability, report, labels, batch, device, overwrite) -> None:
+def _one(
+    scan, output, weights, options: Options, json_, *, series, dicom_seg, probability, report, labels, batch, device, overwrite
+) -> None:
     from scoat_lib import segmentation
     from scoat_lib.scan import Scan, check_distinct, check_writable
     from scoat_lib.weights import load, place
@@ -122,7 +136,11 @@ def _one(scan, output, weights, options: Options, json_, *, probability, report,
         check_writable(target, overwrite)
     for page in pages:
         _check_page(page, overwrite)
-    volume = Scan.load(scan, assume=options.assume)
+    if dicom_seg:
+        from scoat_lib import dicom
+
+        dicom.check_segmentation_path(dicom_seg, overwrite)
+    volume = Scan.load(scan, assume=options.assume, series=series)
     segmenter = load(weights)
     began = time.perf_counter()
     found = segmentation.of(volume, segmenter, options, device, batch)
@@ -132,6 +150,8 @@ def _one(scan, output, weights, options: Options, json_, *, probability, report,
     found.save(output, overwrite)
     if probability:
         found.probability_scan.save(probability, overwrite)
+    if dicom_seg:
+        dicom.save_segmentation(found.mask_scan, scan, dicom_seg, series, options.assume, place(weights).stem, overwrite)
     if labels:
         segmentation.write_labels(output.parent, overwrite)
     if report:
