@@ -48,7 +48,7 @@ def segment(
         list[str] | None,
         typer.Option(
             help="What to believe where the scan's header contradicts itself or is silent: sform, qform, mm, or its axes as "
-            "LPS; even: a DICOM series may have uneven gaps; hu: take its values as HU whatever they look like. May be repeated."
+            "LPS; even: a series may have uneven gaps; hu: take its values as HU whatever they look like. May be repeated."
         ),
     ] = None,
     probability: Annotated[
