@@ -84,7 +84,7 @@ def load(path_or_name=None) -> Segmenter:
 
     Loading runs no code of the file's. Raises WeightsError for a file that is missing, damaged or of another kind.
     """
-    path = _resolve(path_or_name)
+    path = place(path_or_name)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -118,7 +118,8 @@ def _shipped_folder() -> Path:
     return Path(str(resources.files("scoat_lib"))) / "shipped"
 
 
-def _resolve(path_or_name) -> Path:
+def place(path_or_name=None) -> Path:
+    """The file that `load` reads for a path, a name or nothing; WeightsError where there is none."""
     if path_or_name is not None and Path(path_or_name).exists():
         return Path(path_or_name)
     name = str(path_or_name or SHIPPED)

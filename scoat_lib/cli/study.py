@@ -60,6 +60,8 @@ def experiment(
     Killed at any moment, the same command goes on from the last epoch. Two of them may work on the same folders.
     Then: scoat report.
     """
+    which_folds, which_seeds = _numbers(folds, "--folds"), _numbers(seeds, "--seeds") or [0]
+    where = choose_device(device)
     from scoat_lib import engine, grids
     from scoat_lib.external import Slices
     from scoat_lib.training import Recipe
@@ -71,11 +73,10 @@ def experiment(
         unknown = set(only or []) - set(chosen.rows)
         if unknown:
             raise ValueError(f"grid {word} has no row {', '.join(sorted(unknown))}; known: {', '.join(chosen.rows)}")
-        wanted = chosen.recipes(base, _numbers(folds, "--folds"), _numbers(seeds, "--seeds") or [0])
+        wanted = chosen.recipes(base, which_folds, which_seeds)
         if only:
             wanted = [r for r, label in zip(wanted, list(chosen.rows) * len(wanted), strict=False) if label in only]
         recipes += wanted
-    where = choose_device(device)
     if external:
         Slices.load(external)  # refuses a bad folder before hours of training
     jobs = engine.jobs(
@@ -125,11 +126,11 @@ def report_(
     With --output each table becomes NAME.txt (or .csv, .tex) and NAME.png; Figure 3's box plot and the volumes of the
     reference network too.
     """
+    if format_ not in ("text", "csv", "latex"):
+        raise typer.BadParameter(f"{format_!r} is none of text, csv, latex", param_hint="--format")
     from scoat_lib import claims as ledger
     from scoat_lib import grids, report
 
-    if format_ not in ("text", "csv", "latex"):
-        raise typer.BadParameter(f"{format_!r} is none of text, csv, latex", param_hint="--format")
     for path in report.strays(results):
         print(f"scoat: warning: {path}: is no result (those are named by 20 hex digits) and is left out", file=sys.stderr)
     found = report.load(results)

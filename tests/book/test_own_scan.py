@@ -32,7 +32,7 @@ def test_its_python_runs(data_folder, tmp_path):
     (tmp_path / "chest.nii.gz").write_bytes(find_cases(data_folder)[0].scan.read_bytes())
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
     done = subprocess.run(
-        [sys.executable, "-c", "import matplotlib; matplotlib.use('agg')\n" + code],
+        [sys.executable, "-c", code],
         cwd=tmp_path,
         env={**__import__("os").environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -40,7 +40,7 @@ def test_its_python_runs(data_folder, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert re.fullmatch(r"[\d.]+ cm³", done.stdout.strip())
-    assert (tmp_path / "slice.png").stat().st_size > 1000
+    assert (tmp_path / "opacities.nii.gz").exists()
 
 
 def test_the_readers_are_the_measured_ones():
