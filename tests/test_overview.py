@@ -90,7 +90,7 @@ def test_lungs_that_cannot_be_found_are_said(found, monkeypatch):
 
     monkeypatch.setattr(segmentation, "optional", lambda name: SimpleNamespace(segment=refuse))
     page, _ = overview.report(found, "x", FACTS, 0.5)
-    assert "No share of the lungs: no lung in it" in Tags(page).text
+    assert "no share of the lungs: no lung in it" in Tags(page).text
 
 
 def test_outlines_are_drawn_where_the_mask_is(found):

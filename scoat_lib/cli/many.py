@@ -342,15 +342,9 @@ def _write_report(page: Path, found: segmentation.Segmentation, item: Item, work
 
 def _measured(found: segmentation.Segmentation) -> dict:
     """Volume, shares of the lungs and warnings of a scan, as the table shows them."""
-    said = list(found.warnings)
-    try:
-        shares = found.shares
-        said += [f"lungs: {note}" for note in (found.lungs.notes if found.lungs else ())]
-    except ValueError as error:
-        shares = {}
-        said.append(f"no share of the lungs: {in_words(error)}")
-    percent = {c: round(shares[s], 2) for c, s in SHARES.items() if shares.get(s) is not None}
-    return {"volume_cm3": round(found.volume, 2), "warnings": " | ".join(said)} | percent
+    shares, said = found.percent()
+    percent = {column: round(shares[side], 2) for column, side in SHARES.items() if side in shares}
+    return {"volume_cm3": round(found.volume, 2), "warnings": " | ".join([*found.warnings, *said])} | percent
 
 
 def _patients(items: list[Item], dates: Path | None) -> dict[str, list[tuple[date, Item]]]:
