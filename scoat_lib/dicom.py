@@ -14,6 +14,12 @@ from scoat_lib import nifti
 from scoat_lib import series as _series
 from scoat_lib.scan import LONGEST_NAME, Scan, ScanError, check_distinct, on_grid_of, whole_file
 
+# what is read of the source, so that nothing else of it can reach the SEG: what its standard makes it repeat, and the grid
+REPEATED = ["PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientIdentityRemoved", "DeidentificationMethod",
+            "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName",
+            "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "Modality",
+            "FrameOfReferenceUID", "PositionReferenceIndicator", "ImageType", "Rows", "Columns", "PixelSpacing",
+            "SliceThickness", "SpacingBetweenSlices", "ImageOrientationPatient", "ImagePositionPatient"]  # fmt: skip
 LABEL = "COVID-19 lung opacity"
 RESEARCH = "research use only, no medical device"
 
@@ -50,9 +56,10 @@ def save_segmentation(
     """Write a mask of a series as one binary DICOM SEG that refers to its slices, and compare it, read back, with the mask.
 
     mask: 0 and 1 on the series' grid (its axes in any order). folder, series, assume: as `load`. weights: their name, kept as a
-    parameter of the algorithm. The standard has a SEG repeat the source's patient and study (name, identifier, birth date);
-    nothing else of the patient is copied. Raises ScanError for a mask on another grid, a place that cannot be written, a
-    series that lacks what a SEG must repeat, or a file that reads back otherwise; then nothing is left.
+    parameter of the algorithm. The standard has a SEG repeat the patient's name, identifier, birth date and sex, and the
+    study's date, numbers and referring physician; nothing else of a person is copied (`REPEATED`). Raises ScanError for a mask
+    on another grid, a place that cannot be written, a series that lacks what a SEG must repeat, or a file that reads back
+    otherwise; then nothing is left.
     """
     path = Path(path)
     check_segmentation_path(path, overwrite)
@@ -122,7 +129,7 @@ def _write(frames: np.ndarray, sources, path: Path, weights: str) -> list[str]:
     from pydicom import dcmread
     from pydicom.sr.codedict import codes
 
-    headers = [dcmread(source, stop_before_pixels=True) for source in sources]
+    headers = [dcmread(source, stop_before_pixels=True, specific_tags=REPEATED) for source in sources]
     segment = hd.seg.SegmentDescription(
         segment_number=1,
         segment_label=LABEL,

@@ -168,7 +168,7 @@ def _refuse_foreign(path: Path) -> None:
         raise ScanError(f"{path}: is a folder, not a NIfTI file; name one .nii or .nii.gz file in it")
     if not path.is_file():
         raise ScanError(f"{path}: is no file that can be read again (a pipe or a device); save the scan as a file first")
-    if is_dicom(path):
+    if _is_dicom(path):
         raise ScanError(f"{path}: is a DICOM file, one slice of a series; name the folder of the series, or {convert}")
     name = path.name.lower()
     if path.stat().st_size == 0:
@@ -192,11 +192,10 @@ def _refuse_foreign(path: Path) -> None:
 
 def holds_dicom(folder: Path) -> bool:
     """Whether a folder itself, not one below it, holds DICOM files."""
-    return any(p.is_file() and is_dicom(p) for p in Path(folder).iterdir())
+    return any(p.is_file() and _is_dicom(p) for p in Path(folder).iterdir())
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its name or its first bytes."""
+def _is_dicom(path: Path) -> bool:
     try:
         with open(path, "rb") as file:
             return path.suffix.lower() in (".dcm", ".ima") or file.read(132)[128:] == b"DICM"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scoat_lib.nifti import ScanError, is_dicom
+from scoat_lib.nifti import ScanError, _is_dicom
 
 INSTALL = 'reading DICOM needs the extra "dicom": pip install "scoat-lib[dicom]"'
 try:
@@ -147,7 +147,7 @@ def _files(folder: Path) -> list[Path]:
 
     def those(paths) -> list[Path]:
         named = (p for p in paths if not p.name.startswith(".") and p.name != "DICOMDIR" and p.is_file())
-        return sorted(p for p in named if is_dicom(p))
+        return sorted(p for p in named if _is_dicom(p))
 
     return those(folder.iterdir()) or those(folder.rglob("*"))
 

@@ -403,6 +403,30 @@ def test_a_segmentation_says_what_it_is(tmp_path, chest):
     assert d.SeriesInstanceUID != source.SeriesInstanceUID
 
 
+def test_of_the_patient_a_segmentation_repeats_what_the_standard_asks_and_no_more(tmp_path, chest):
+    asked = {"PatientName": NAME, "PatientID": "4711", "PatientBirthDate": "19700101", "ReferringPhysicianName": "Sent^By"}
+    other = {
+        "InstitutionName": "Hospital", "OperatorsName": "Op^Erator", "PatientAge": "050Y", "PatientComments": "comment on them",
+        "OtherPatientIDs": "ID-9", "EthnicGroup": "group", "Occupation": "baker", "AdditionalPatientHistory": "history",
+        "PatientAddress": "street", "StationName": "station", "StudyDescription": "why they came", "PatientWeight": "71.5",
+        "ProtocolName": "protocol", "NameOfPhysiciansReadingStudy": "Read^By",
+    }  # fmt: skip
+    folder = write_series(tmp_path / "s", chest, ReferringPhysicianName="Sent^By", **other)
+    scan = Scan.load(folder)
+    mask = Scan(lesion(chest), scan.affine)
+    d = pydicom.dcmread(dicom.save_segmentation(mask, folder, tmp_path / "out.dcm"))
+    for tag, value in asked.items():
+        assert d[tag].value == value
+    text = str(d)
+    for tag, value in other.items():
+        assert tag not in d or not d[tag].value, tag
+        assert value not in text, tag
+    mask.save(tmp_path / "m.nii")
+    everything = (tmp_path / "m.nii").read_bytes() + repr(scan.notes).encode()
+    for value in (*asked.values(), *other.values(), "20200301"):
+        assert value.encode() not in everything
+
+
 def test_an_empty_mask_is_a_segmentation_too(tmp_path, chest):
     folder = write_series(tmp_path / "s", chest)
     mask = Scan(np.zeros(chest.voxels.shape, np.uint8), Scan.load(folder).affine)
