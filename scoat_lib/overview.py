@@ -308,10 +308,8 @@ def _figure(picture: bytes, alt: str, caption: str) -> str:
 
 def _measures(found: Segmentation, lov: str) -> str:
     said = f'<p>Lung opacification volume (LOV) <span class="big">{lov}</span></p>'
-    try:
-        shares = {side: share for side, share in found.shares.items() if share is not None}
-    except ValueError as error:
-        return said + f"<p>No share of the lungs: {html.escape(str(error))}</p>"
+    shares, doubts = found.percent()
+    said += "".join(f"<p>{html.escape(text)}</p>" for text in doubts)
     names = {"right": "right lung", "left": "left lung", "both": "both lungs"}
     cells = "".join(f"<tr><th>{names[s]}</th><td>{shares[s]:.1f} %</td></tr>" for s in names if s in shares)
     return said + (f"<h2>Share of the lungs that is opacified</h2><table>{cells}</table>" if cells else "")

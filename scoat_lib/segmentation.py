@@ -107,6 +107,14 @@ class Segmentation:
         """
         return {} if self.lungs is None else optional("lungs").share(self.mask_scan, self.lungs)
 
+    def percent(self) -> tuple[dict[str, float], list[str]]:
+        """The `shares` that can be had (keys "both", "right", "left"), and what is to be said of them; raises nothing."""
+        try:
+            known = {side: self.shares[side] for side in ("both", "right", "left") if self.shares.get(side) is not None}
+            return known, [f"lungs: {note}" for note in (self.lungs.notes if self.lungs else ())]
+        except ScanError as error:
+            return {}, [f"no share of the lungs: {error}"]
+
     def save(self, path, overwrite: bool = True) -> Path:
         """Write the mask as NIfTI on the scan's own grid; see `Scan.save`."""
         return self.mask_scan.save(path, overwrite)

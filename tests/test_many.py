@@ -183,6 +183,25 @@ def test_files_of_others_are_never_replaced_unasked(run, tmp_path):
     assert Scan.load(theirs, mask=True)
 
 
+def test_a_mask_drawn_where_the_command_failed_is_kept(run, folder, tmp_path):
+    (folder / "b.nii.gz").write_text("no scan")
+    assert run()["b"]["state"] == "failed"
+    theirs = tmp_path / "masks" / "b_mask.nii.gz"
+    theirs.write_text("a mask drawn by hand")
+    with pytest.raises(ScanError, match=r"b_mask\.nii\.gz was not made by this command"):
+        run()
+    assert theirs.read_text() == "a mask drawn by hand"
+
+
+def test_a_table_of_the_users_own_is_kept(run, tmp_path):
+    theirs = tmp_path / "masks" / many.TABLE
+    theirs.parent.mkdir()
+    theirs.write_text("patient,age\n")
+    with pytest.raises(ScanError, match="is another table"):
+        run()
+    assert theirs.read_text() == "patient,age\n"
+
+
 def test_an_output_is_never_an_input(run, folder, tmp_path):
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     (tmp_path / "link").symlink_to(folder)

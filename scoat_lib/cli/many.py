@@ -159,8 +159,9 @@ class Folder:
     def state(self, item: Item) -> tuple[str, str]:
         """("to do" | "done" | "changed" | "other", why): other is what lies there and was made otherwise, or by others."""
         record, targets = self.known(item), self.targets(item)
-        if record is None:
-            taken = [p.name for p in (*targets.values(), self.record(item)) if p.exists()]
+        if record is None or record["state"] == FAILED:  # where it failed it left nothing
+            places = [*targets.values(), *([self.record(item)] if record is None else [])]
+            taken = [p.name for p in places if p.exists()]
             return ("other", f"{taken[0]} was not made by this command") if taken else ("to do", "")
         if record["state"] != DONE:
             return "to do", ""
@@ -232,6 +233,7 @@ def segment(
     try:
         with FileLock(output / LOCK, timeout=0):
             work.tidy()
+            _check_table(output / TABLE, overwrite)
             if labels:
                 segmentation.write_labels(output, overwrite)
             rows = _all(items, work, segmenter, options, batch, device, overwrite, quiet)
@@ -249,6 +251,11 @@ def _check_folder(target: Path, folder: Path) -> None:
         raise ScanError(f"{target}: is a file; of a folder of scans the output is a folder")
     if target.exists() and target.samefile(folder):
         raise ScanError(f"{target}: is the folder of the scans; choose another one for what is written")
+
+
+def _check_table(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite and not path.read_text(errors="replace").startswith(",".join(COLUMNS[:3])):
+        raise ScanError(f"{path}: exists and is another table; choose another folder, or say --overwrite")
 
 
 def _all(items: list[Item], work: Folder, segmenter, options, batch, device, overwrite, quiet) -> dict[Item, dict]:
@@ -342,15 +349,9 @@ def _write_report(page: Path, found: segmentation.Segmentation, item: Item, work
 
 def _measured(found: segmentation.Segmentation) -> dict:
     """Volume, shares of the lungs and warnings of a scan, as the table shows them."""
-    said = list(found.warnings)
-    try:
-        shares = found.shares
-        said += [f"lungs: {note}" for note in (found.lungs.notes if found.lungs else ())]
-    except ValueError as error:
-        shares = {}
-        said.append(f"no share of the lungs: {in_words(error)}")
-    percent = {c: round(shares[s], 2) for c, s in SHARES.items() if shares.get(s) is not None}
-    return {"volume_cm3": round(found.volume, 2), "warnings": " | ".join(said)} | percent
+    shares, said = found.percent()
+    percent = {column: round(shares[side], 2) for column, side in SHARES.items() if side in shares}
+    return {"volume_cm3": round(found.volume, 2), "warnings": " | ".join([*found.warnings, *said])} | percent
 
 
 def _patients(items: list[Item], dates: Path | None) -> dict[str, list[tuple[date, Item]]]:

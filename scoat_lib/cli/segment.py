@@ -145,7 +145,9 @@ def _one(
     began = time.perf_counter()
     found = segmentation.of(volume, segmenter, options, device, batch)
     seconds = time.perf_counter() - began
-    for text in found.warnings:
+    percent, said = found.percent()
+    warnings = [*found.warnings, *said]
+    for text in warnings:
         print(f"scoat: warning: {scan}: {text}", file=sys.stderr)
     found.save(output, overwrite)
     if probability:
@@ -165,10 +167,12 @@ def _one(
         "lov_cm3": round(found.volume, 2),
         "lesion_voxels": int(found.mask_scan.voxels.sum()),
         "spacing_mm": [round(s, 4) for s in volume.spacing],
-        "warnings": list(found.warnings),
+        **({"lungs_percent": {side: round(share, 2) for side, share in percent.items()}} if percent else {}),
+        "warnings": warnings,
         "seconds": round(seconds, 2),
     }
-    say(json_, outcome, f"lung opacification volume {found.volume:.1f} cm³ → {output}")
+    share = f", {percent['both']:.1f} % of the lungs" if "both" in percent else ""
+    say(json_, outcome, f"lung opacification volume {found.volume:.1f} cm³{share} → {output}")
 
 
 def _check_page(path: Path, overwrite: bool) -> None:
