@@ -1,7 +1,12 @@
 """Colab: what it has installed satisfies what the package asks for, so that nothing of it is replaced."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -30,3 +35,43 @@ def test_the_list_says_where_it_is_from_and_what_it_is_not():
     for word in ("googlecolab/backend-info", "June 2026", "Left out", "Colab itself was not tried"):
         assert word in head
     assert {"torch", "numpy", "matplotlib", "ipywidgets"} <= set(VERSIONS)
+
+
+def test_an_installed_copy_in_an_empty_folder_has_the_books_runs(tmp_path):
+    wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)]
+    done = subprocess.run(wheel, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(tmp_path / "installed")
+    empty = tmp_path / "empty" / "notebook"
+    empty.mkdir(parents=True)
+    code = """
+import json
+from scoat_lib import report, verdicts
+print(report.__file__)
+names = [r["recipe"] for r in report.load("../results")]
+print(json.dumps([names, report.readers("../results"), verdicts.ablations("../results"),
+                  verdicts.read("../results", "uncertainty/w8.json"), report.load("my-results")]))
+"""
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=empty, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    where, found = done.stdout.splitlines()
+    assert where.startswith(str(tmp_path))
+    from scoat_lib import report, verdicts
+
+    here = ROOT / "results"
+    names = [r["recipe"] for r in report.load(here)]
+    assert names
+    expected = [names, report.readers(here), verdicts.ablations(here), verdicts.read(here, "uncertainty/w8.json"), []]
+    assert json.loads(found) == json.loads(json.dumps(expected))
+
+
+def test_only_the_chapters_own_folder_is_replaced(tmp_path, monkeypatch):
+    from scoat_lib import report
+
+    (tmp_path / "notebook").mkdir()
+    monkeypatch.chdir(tmp_path / "notebook")
+    assert report.of_book("../results") == ROOT / "results"
+    assert report.of_book("results") == Path("results")
+    (tmp_path / "results").mkdir()
+    assert report.of_book("../results") == Path("../results")
