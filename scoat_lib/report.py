@@ -34,7 +34,7 @@ BINS_ML = (0.0, 0.1, 1.0, 10.0, np.inf)  # lesion volumes
 def of_book(folder) -> Path:
     """The folder as it is; for a chapter's "../results" that is not there, the package's own copy of the book's runs.
 
-    So a notebook that stands alone, as on Colab, shows the same numbers. Any other folder is never replaced: its runs are yours.
+    So a notebook that stands alone, as on Colab, shows the same numbers. Any other folder is never replaced.
     """
     folder, package = Path(folder), Path(__file__).parent
     copies = (package / "recorded", package.parent / "results")  # installed; in a checkout
