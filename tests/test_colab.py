@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -38,7 +40,12 @@ def test_the_list_says_where_it_is_from_and_what_it_is_not():
 
 
 def test_an_installed_copy_in_an_empty_folder_has_the_books_runs(tmp_path):
-    wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)]
+    source = tmp_path / "source"  # a copy: setuptools leaves a folder "build" where it builds
+    for name in ("scoat_lib", "results"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(source)]
     done = subprocess.run(wheel, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(tmp_path / "installed")
@@ -75,3 +82,25 @@ def test_only_the_chapters_own_folder_is_replaced(tmp_path, monkeypatch):
     assert report.of_book("results") == Path("results")
     (tmp_path / "results").mkdir()
     assert report.of_book("../results") == Path("../results")
+
+
+def test_the_rehearsal_says_what_stands_for_what():
+    sys.path.insert(0, str(ROOT / "tests" / "colab"))
+    import rehearse
+
+    wanted, said = rehearse.versions()
+    ours = rehearse.pins((ROOT / "requirements.txt").read_text())["torch"]
+    assert wanted["torch"] == ours
+    assert f"torch {ours} (CPU) stands for Colab's {VERSIONS['torch']} (CUDA)" in said
+    for name in ("numpy", "matplotlib", "ipywidgets"):
+        assert wanted[name] == VERSIONS[name]
+    assert any("left free" in line for line in said)
+
+
+@pytest.mark.long
+def test_the_rehearsal_passes():
+    words = [sys.executable, str(ROOT / "tests" / "colab" / "rehearse.py"), "01", "16"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "16-ledger: runs" in done.stdout
+    assert f"ipywidgets {VERSIONS['ipywidgets']}" in done.stdout
