@@ -373,12 +373,14 @@ def keep(folder: Path, name: str, content: bytes) -> str:
 
 
 def table_files(folder: Path) -> str:
-    """Every grid's fullest table of results/ as CSV and as LaTeX, with links; a sentence where there is none."""
+    """Every grid's fullest table of two rows or more as CSV and as LaTeX, with links; a sentence where there is none."""
     from scoat_lib import grids, report
 
     results, rows = report.load(RESULTS), []
     for name in grids.GRIDS:
         for one in report.comparing(report.tables(results, grids.get(name)))[:1]:
+            if (one.rows["all patients"] > 0).sum() < 2:
+                continue  # a row alone compares nothing
             csv = keep(folder, f"{name}.csv", one.rows.to_csv().encode())
             tex = keep(folder, f"{name}.tex", (report.as_latex(one) + "\n").encode())
             rows.append([one.grid.title, one.scale, csv, tex])
