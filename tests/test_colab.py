@@ -15,6 +15,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "colab"))
+import rehearse  # noqa: E402
+
 CONSTRAINTS = (ROOT / "tests" / "colab" / "constraints.txt").read_text()
 VERSIONS = {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)$", CONSTRAINTS, flags=re.M)}
 NOT_ON_COLAB = {"lightning-fabric", "monai", "connected-components-3d"}  # the bootstrap cell adds these
@@ -85,9 +88,6 @@ def test_only_the_chapters_own_folder_is_replaced(tmp_path, monkeypatch):
 
 
 def test_the_rehearsal_says_what_stands_for_what():
-    sys.path.insert(0, str(ROOT / "tests" / "colab"))
-    import rehearse
-
     wanted, said = rehearse.versions()
     ours = rehearse.pins((ROOT / "requirements.txt").read_text())["torch"]
     assert wanted["torch"] == ours
@@ -95,6 +95,24 @@ def test_the_rehearsal_says_what_stands_for_what():
     for name in ("numpy", "matplotlib", "ipywidgets"):
         assert wanted[name] == VERSIONS[name]
     assert any("left free" in line for line in said)
+
+
+def test_the_rehearsal_sees_a_chapter_without_its_runs(tmp_path, monkeypatch):
+    chapter, environment = ROOT / "book" / "16-ledger.ipynb", {}
+    stored = rehearse.missing_runs(chapter)
+
+    def papermill(said):
+        cells = [{"outputs": [{"text": "not run " * said}]}]
+        return lambda words, cwd, **_: [(cwd.parent / "ran.ipynb").write_text(json.dumps({"cells": cells})), Done][1]
+
+    class Done:
+        returncode = 0
+
+    monkeypatch.setattr(rehearse.subprocess, "run", papermill(stored))
+    rehearse.play(chapter, tmp_path / "good", environment)
+    monkeypatch.setattr(rehearse.subprocess, "run", papermill(stored + 1))
+    with pytest.raises(SystemExit, match="was not run"):
+        rehearse.play(chapter, tmp_path / "bad", environment)
 
 
 @pytest.mark.long

@@ -91,14 +91,26 @@ def test_authors_and_dates_are_looked_at():
     assert "2026-11-01" in said
 
 
-def test_the_audit_says_when_it_cannot_ask():
+def test_the_audit_says_what_it_could_not_ask():
     audit = module(".ci/audit.py").audit
+    safe = {"name": "numpy", "version": "1.0", "vulns": []}
+    bad = {"name": "pillow", "version": "2.0", "vulns": [{"id": "PYSEC-1"}]}
+    skipped = {"name": "torch", "skip_reason": "not found"}
 
-    def tool(code, text):
-        return [sys.executable, "-c", f"import sys; print({text!r}); sys.exit({code})"]
+    def verdict(*packages, text=None):
+        said = json.dumps({"dependencies": packages}) if text is None else ""
+        code = f"import sys; print({said!r}); print({text!r}, file=sys.stderr)"
+        return audit([sys.executable, "-c", code], "x")
 
-    assert audit(tool(0, "No known vulnerabilities found"), "x")[0] == 0
-    assert audit(tool(1, "numpy 1.0 PYSEC-1"), "x") == (1, "numpy 1.0 PYSEC-1")
-    code, said = audit(tool(1, "requests.exceptions.ConnectionError: no route"), "x")
+    assert verdict(safe) == (0, "no vulnerability is known; 1 of 1 packages were looked up")
+    code, said = verdict(safe, bad)
+    assert code == 1
+    assert "pillow 2.0: PYSEC-1" in said
+    code, said = verdict(skipped)  # pip-audit itself exits with 0 here
+    assert code == 2
+    assert "torch" in said
+    assert "0 of 1" in said
+    assert verdict(skipped, bad)[0] == 1
+    code, said = verdict(text="requests.exceptions.ConnectionError: no route")
     assert code == 2
     assert said.startswith("not audited: the data on vulnerabilities could not be reached")

@@ -106,8 +106,14 @@ def surroundings(work: Path, python: Path) -> dict[str, str]:
     }
 
 
+def missing_runs(notebook: Path) -> int:
+    """How often a notebook's outputs say that something was not run."""
+    cells = json.loads(notebook.read_text())["cells"]
+    return sum(json.dumps(cell.get("outputs", [])).count("not run") for cell in cells)
+
+
 def play(chapter: Path, work: Path, environment: dict[str, str]) -> None:
-    """Run one chapter from a folder that holds nothing else. SystemExit with the cell's error if it fails."""
+    """Run one chapter from a folder that holds nothing else. SystemExit if a cell fails or if it lacks the book's runs."""
     folder = work / chapter.stem / "content"
     folder.mkdir(parents=True)
     shutil.copy(chapter, folder)
@@ -115,6 +121,9 @@ def play(chapter: Path, work: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{chapter.stem} failed:\n{done.stderr[-3000:]}")
+    lacks, stored = missing_runs(folder.parent / "ran.ipynb"), missing_runs(chapter)
+    if lacks > stored:
+        sys.exit(f"{chapter.stem}: says {lacks} times that something was not run, and in the book {stored} times")
 
 
 def rehearse(numbers: list[str], folder: Path) -> str:
