@@ -17,6 +17,7 @@ import base64
 import hashlib
 import html
 import inspect
+import io
 import json
 import os
 import re
@@ -25,6 +26,7 @@ import struct
 import subprocess
 import sys
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -216,6 +218,11 @@ def fill_in(source: Path, executed: Path) -> None:
         "<!-- readings of the evaluation -->": evaluation_readings,
         "<!-- readings trained anew -->": trained_readings,
         "<!-- phantom realism -->": phantom_realism,
+        "<!-- clone -->": clone,
+        "<!-- minutes a run -->": minutes,
+        "<!-- table files -->": lambda: table_files(source / "downloads"),
+        "<!-- run files -->": lambda: run_files(source / "downloads"),
+        "<!-- weight files -->": lambda: weight_files(source / "downloads"),
     }
     for page in source.glob("*.md"):
         text = page.read_text()
@@ -342,6 +349,63 @@ def _seeds(table, results: list[dict]) -> str:
     grid = table.grid
     same = [r for base, data, group in report.scales(results, grid) if (base, data) == (table.base, table.data) for r in group]
     return verdicts.seeds([r for r in same if r["row"] == grid.reference])
+
+
+def clone() -> str:
+    """The commands that bring the download's script, and with it the scans, to a machine that has the package alone."""
+    url, branch = repository()
+    return f"    !git clone -q --depth 1 --branch {branch} {url} book\n    !python book/data/download.py --output /content/ct"
+
+
+def minutes() -> str:
+    """The shortest and the longest run of results/ at the protocol's recipe."""
+    from scoat_lib import report
+
+    found = [r["provenance"]["seconds"] / 60 for r in report.alike(report.load(RESULTS))]
+    return f"{min(found):.0f} to {max(found):.0f} minutes, by network and load" if found else "not run yet"
+
+
+def keep(folder: Path, name: str, content: bytes) -> str:
+    """Put a file beside the pages; the markdown of a link to it."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content)
+    return f"{{download}}`{name} <{folder.name}/{name}>`"
+
+
+def table_files(folder: Path) -> str:
+    """Every grid's fullest table of two rows or more as CSV and as LaTeX, with links; a sentence where there is none."""
+    from scoat_lib import grids, report
+
+    results, rows = report.load(RESULTS), []
+    for name in grids.GRIDS:
+        for one in report.comparing(report.tables(results, grids.get(name)))[:1]:
+            if (one.rows["all patients"] > 0).sum() < 2:
+                continue  # a row alone compares nothing
+            csv = keep(folder, f"{name}.csv", one.rows.to_csv().encode())
+            tex = keep(folder, f"{name}.tex", (report.as_latex(one) + "\n").encode())
+            rows.append([one.grid.title, one.scale, csv, tex])
+    return table(["table", "scale", "CSV", "LaTeX"], rows) if rows else "No table has two rows that were run yet."
+
+
+def run_files(folder: Path) -> str:
+    """All of results/ in one archive, the same bytes for the same files, with a link."""
+    files, buffer = [path for path in sorted(RESULTS.rglob("*")) if path.suffix in (".json", ".md")], io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files:
+            archive.writestr(zipfile.ZipInfo(f"results/{path.relative_to(RESULTS).as_posix()}"), path.read_bytes())
+    link = keep(folder, "results.zip", buffer.getvalue())
+    return (
+        f"{link}, {len(files)} files, {len(buffer.getvalue()) / 1e6:.1f} MB: the protocol (`PROTOCOL.md`), an index "
+        "(`INDEX.md`), one JSON file a run, and what was measured on finished runs in folders of their own."
+    )
+
+
+def weight_files(folder: Path) -> str:
+    """The shipped weights and their model card, with links."""
+    shipped = ROOT / "scoat_lib" / "shipped"
+    links = [keep(folder, path.name, path.read_bytes()) for path in sorted(shipped.glob("*.safetensors"))]
+    card = keep(folder, "model-card.txt", (shipped / "README.md").read_bytes())
+    return f"{', '.join(links)}: what `scoat segment` uses. Read the model card first: {card}. No medical device."
 
 
 def api() -> str:

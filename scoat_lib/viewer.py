@@ -42,6 +42,8 @@ def stack(pictures: Sequence[bytes], name: str, labels: Sequence[str] | None = N
     """A slider over PNG pictures. It works in a static page, where no kernel answers.
 
     name: what the slider moves along ("slice", "epoch"). labels: a line under each picture, and its alternative text.
+    ipywidgets 7, which Colab has, knows no `Stack`: there the kernel changes the picture, so the slider needs one.
+    ValueError without a picture, and where there are not as many labels as pictures.
     """
     if not pictures:
         raise ValueError("a stack needs at least one picture")
@@ -52,7 +54,11 @@ def stack(pictures: Sequence[bytes], name: str, labels: Sequence[str] | None = N
         # as HTML: an Image widget has no alternative text, and a Label would be typeset
         source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         words = html.escape(text)
-        views.append(widgets.HTML(f'<figure><img alt="{words}" src="{source}"><figcaption>{words}</figcaption></figure>'))
-    shown = widgets.Stack(views, selected_index=start)
-    widgets.jslink((slider, "value"), (shown, "selected_index"))
+        views.append(f'<figure><img alt="{words}" src="{source}"><figcaption>{words}</figcaption></figure>')
+    if hasattr(widgets, "Stack"):
+        shown = widgets.Stack([widgets.HTML(view) for view in views], selected_index=start)
+        widgets.jslink((slider, "value"), (shown, "selected_index"))
+    else:
+        shown = widgets.HTML(views[start])
+        slider.observe(lambda change: setattr(shown, "value", views[change["new"]]), "value")
     return widgets.VBox([slider, shown])

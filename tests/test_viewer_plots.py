@@ -46,6 +46,23 @@ def test_a_stack_links_its_slider_in_the_browser():
         viewer.stack(pictures, "slice", ["one label"])
 
 
+def test_without_stack_the_kernel_changes_the_picture(monkeypatch):
+    from types import SimpleNamespace
+
+    import ipywidgets
+
+    seven = {name: getattr(ipywidgets, name) for name in ("IntSlider", "HTML", "VBox")}  # all of ipywidgets 7 that is used
+    monkeypatch.setattr(viewer, "widgets", SimpleNamespace(**seven))
+    pictures = [viewer.picture(np.full((8, 8), v)) for v in (0.0, 0.5, 1.0)]
+    slider, shown = viewer.stack(pictures, "slice", ["dark", "grey <b>", "light"], start=1).children
+    assert 'alt="grey &lt;b&gt;"' in shown.value
+    slider.value = 2
+    assert 'alt="light"' in shown.value
+    assert "data:image/png;base64," in shown.value
+    slider.value = 0
+    assert 'alt="dark"' in shown.value
+
+
 def test_figures_have_a_panel_for_each():
     images = [np.random.default_rng(0).random((16, 16))] * 5
     masks = [i > 0.9 for i in images]
