@@ -30,6 +30,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import front
 import nbformat
 import vendor
 import yaml
@@ -149,7 +150,9 @@ def build_site(executed: Path, output: Path) -> Path:
     source, fresh = output / "source", output / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(
-        BOOK, fresh / "book", ignore=shutil.ignore_patterns("*.ipynb", "build.py", "__pycache__", ".ipynb_checkpoints")
+        BOOK,
+        fresh / "book",
+        ignore=shutil.ignore_patterns("*.ipynb", "build.py", "front.py", "__pycache__", ".ipynb_checkpoints"),
     )
     for name in ("_config.yml", "_toc.yml", "CITATION.cff", "CHANGELOG.md"):
         shutil.copy(ROOT / name, fresh / name)
@@ -213,6 +216,9 @@ def fill_in(source: Path, executed: Path) -> None:
     """What is measured, into the pages' markers: findings, seconds of each chapter, every result, the readings' effects."""
     producers = {
         "<!-- findings -->": findings,
+        "<!-- front: picture -->": front.picture,
+        "<!-- front: findings -->": headlines,
+        "<!-- front: cards -->": front.cards,
         "<!-- times -->": lambda: times(executed),
         "<!-- provenance -->": provenance,
         "<!-- readings of the evaluation -->": evaluation_readings,
@@ -251,6 +257,13 @@ def findings() -> str:
     from scoat_lib import report, verdicts
 
     return "\n".join(f"1. {said}" for said in verdicts.findings(report.load(RESULTS), RESULTS))
+
+
+def headlines() -> str:
+    """The same findings at a glance, for the top of the first page."""
+    from scoat_lib import report
+
+    return front.findings(report.load(RESULTS), RESULTS)
 
 
 def provenance() -> str:

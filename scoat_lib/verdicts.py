@@ -436,7 +436,7 @@ def ablation(contents: Sequence[dict]) -> str:
         ("all six maps x_M", "all maps flat", "its maps"),
         ("all channel weights x_V", "all channel weights flat", "its channel weights"),
     ):
-        found = _lost(contents, key)
+        found = flattening(contents, key)
         n = found.patients
         interval = "" if math.isnan(found.low) else f" (95 % {signed(found.low)} … {signed(found.high)})"
         pooled = [100 * (c["pooled_dsc"][key] - c["pooled_dsc"]["as trained"]) for c in contents]
@@ -449,8 +449,11 @@ def ablation(contents: Sequence[dict]) -> str:
     return text + (f" Whether it leans on {' or on '.join(unsure)} is undecided." if unsure else "")
 
 
-def _lost(contents: Sequence[dict], key: str) -> rule.Interval:
-    """The rule's interval of DSC with a part flattened minus as trained, in points, over the patients."""
+def flattening(contents: Sequence[dict], key: str) -> rule.Interval:
+    """The rule's interval of DSC with a part flattened minus as trained, in points, over the patients.
+
+    contents: of ablation-*.json. key: a row of their tables, such as "all maps flat". KeyError for another.
+    """
     rows = [
         (patient_of(scan), c["fold"], 100 * (c["patients"][key][scan] - dsc))
         for c in contents

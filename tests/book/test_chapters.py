@@ -169,7 +169,8 @@ def test_solutions_pass(notebook, cell, exercise):
 
 def test_every_hidden_test_belongs_to_one_exercise():
     used = [p.values[2] for p in answers("exercise")]
-    assert sorted(used) == sorted(exercises.names())
+    projects = re.findall(r'^check\("(\w+)"', (BOOK / "projects.md").read_text(), flags=re.M)
+    assert sorted([*used, *projects]) == sorted(exercises.names())
     assert [p.values[2] for p in answers("solution")] == used
 
 
