@@ -216,6 +216,7 @@ def fill_in(source: Path, executed: Path) -> None:
         "<!-- readings of the evaluation -->": evaluation_readings,
         "<!-- readings trained anew -->": trained_readings,
         "<!-- phantom realism -->": phantom_realism,
+        "<!-- path of a scan -->": path_of_a_scan,
     }
     for page in source.glob("*.md"):
         text = page.read_text()
@@ -223,6 +224,15 @@ def fill_in(source: Path, executed: Path) -> None:
             if marker in text:
                 text = text.replace(marker, produce())
         page.write_text(text)
+
+
+def path_of_a_scan() -> str:
+    """The path of a scan through the tool, with what the shipped weights say, as a figure."""
+    from scoat_lib import drawings, weights
+
+    drawn = drawings.path(weights.load())
+    caption = "The path of a scan through the tool. What stands in the boxes is read from the weights that come with the package."
+    return f"```{{raw}} html\n<figure>{drawn._repr_html_()}<figcaption>{caption}</figcaption></figure>\n```"
 
 
 def table(head: list[str], rows: list[list]) -> str:
