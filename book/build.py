@@ -229,6 +229,7 @@ def fill_in(source: Path, executed: Path) -> None:
         "<!-- table files -->": lambda: table_files(source / "downloads"),
         "<!-- run files -->": lambda: run_files(source / "downloads"),
         "<!-- weight files -->": lambda: weight_files(source / "downloads"),
+        "<!-- path of a scan -->": path_of_a_scan,
     }
     for page in source.glob("*.md"):
         text = page.read_text()
@@ -236,6 +237,15 @@ def fill_in(source: Path, executed: Path) -> None:
             if marker in text:
                 text = text.replace(marker, produce())
         page.write_text(text)
+
+
+def path_of_a_scan() -> str:
+    """The path of a scan through the tool, with what the shipped weights say, as a figure."""
+    from scoat_lib import drawings, weights
+
+    drawn = drawings.path(weights.load())
+    caption = "The path of a scan through the tool. What stands in the boxes is read from the weights that come with the package."
+    return f"```{{raw}} html\n<figure>{drawn._repr_html_()}<figcaption>{caption}</figcaption></figure>\n```"
 
 
 def table(head: list[str], rows: list[list]) -> str:
