@@ -78,6 +78,11 @@ function sharp(canvas, ratio, draw) {
   };
   canvas.style.aspectRatio = `1 / ${ratio}`;
   new ResizeObserver(fit).observe(canvas);
+  const moved = () => {  // to a screen with other dots, or a page made larger
+    const here = matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`);
+    here.addEventListener("change", () => { fit(); moved(); }, { once: true });
+  };
+  moved();
   window.addEventListener("beforeprint", fit);
   return fit;
 }

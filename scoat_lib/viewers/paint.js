@@ -116,7 +116,11 @@ function paintViewer(root, data) {
   canvas.addEventListener("pointermove", (event) => {
     const at = place(event);
     if (drawing === null || at === null || at === state.cursor) return;
-    masks[state.brush][at] = drawing;
+    const steps = Math.max(Math.abs((at % columns) - (state.cursor % columns)), Math.abs(Math.floor(at / columns) - Math.floor(state.cursor / columns)));
+    for (let k = 1; k <= steps; k++) {  // a fast hand is seen in few places: fill the line between them
+      const along = (from, to) => Math.round(from + ((to - from) * k) / steps);
+      masks[state.brush][along(Math.floor(state.cursor / columns), Math.floor(at / columns)) * columns + along(state.cursor % columns, at % columns)] = drawing;
+    }
     state.cursor = at;
     say();
     draw();
