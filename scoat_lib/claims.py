@@ -390,6 +390,7 @@ def second_cohort(runs: list[dict]) -> dict[str, float]:
 
 
 def _restart(results: list[dict]) -> Verdict:
+    """Claim 8. The run without a restart is, to the bit, the first phase of the run with it: before against after."""
     found = [compare(results, GRIDS["schedule"], "paper, with restart", "paper, no restart")]
     return all_of(found, "with the restart against without")
 

@@ -53,7 +53,7 @@ def bce(logits: torch.Tensor, target: torch.Tensor, pixels: str = "mean") -> tor
 
 
 def dice(logits: torch.Tensor, target: torch.Tensor, over: str = "batch", smooth: float = 1.0) -> torch.Tensor:
-    """1 − 2 Σ(Y·p) / (ΣY² + Σp²) (Milletari et al. 2016). The paper prints it without the 1: the gradient is the same.
+    """1 − 2 Σ(Y·p) / (ΣY² + Σp²) (Milletari et al. 2016). The paper prints it without the 1: the slope is the same.
 
     over: "batch" (default) sums over all slices of the batch, so a slice with a large lesion outweighs the others and a
         slice without lesion only adds its false positives. "sample" takes each slice's ratio and averages: every slice

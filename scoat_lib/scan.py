@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
 from scoat_lib import nifti
+from scoat_lib.files import whole_file
 from scoat_lib.nifti import ScanError
 
 SPACING_RANGE = (0.05, 20.0)  # mm; micro-CT lies below, no chest CT has slices further apart
@@ -412,19 +411,3 @@ def _one_file(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
         return one.samefile(other)
     return one.resolve() == other.resolve()
-
-
-@contextmanager
-def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
-    """A temporary name in path's folder that replaces path when the block ends well, and vanishes when it does not."""
-    handle, name = tempfile.mkstemp(suffix=suffix, prefix=".", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

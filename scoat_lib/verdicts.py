@@ -11,7 +11,6 @@ import html
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -437,7 +436,7 @@ def ablation(contents: Sequence[dict]) -> str:
         ("all six maps x_M", "all maps flat", "its maps"),
         ("all channel weights x_V", "all channel weights flat", "its channel weights"),
     ):
-        found = _lost(contents, key)
+        found = flattening(contents, key)
         n = found.patients
         interval = "" if math.isnan(found.low) else f" (95 % {signed(found.low)} … {signed(found.high)})"
         pooled = [100 * (c["pooled_dsc"][key] - c["pooled_dsc"]["as trained"]) for c in contents]
@@ -450,8 +449,11 @@ def ablation(contents: Sequence[dict]) -> str:
     return text + (f" Whether it leans on {' or on '.join(unsure)} is undecided." if unsure else "")
 
 
-def _lost(contents: Sequence[dict], key: str) -> rule.Interval:
-    """The rule's interval of DSC with a part flattened minus as trained, in points, over the patients."""
+def flattening(contents: Sequence[dict], key: str) -> rule.Interval:
+    """The rule's interval of DSC with a part flattened minus as trained, in points, over the patients.
+
+    contents: of ablation-*.json. key: a row of their tables, such as "all maps flat". KeyError for another.
+    """
     rows = [
         (patient_of(scan), c["fold"], 100 * (c["patients"][key][scan] - dsc))
         for c in contents
@@ -565,13 +567,14 @@ def _share(value: float) -> str:
 
 def read(folder, name: str) -> dict | None:
     """A study's file of the results' folder; None where it was not measured."""
-    path = Path(folder) / name
+    path = report.of_book(folder) / name
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def ablations(folder) -> list[dict]:
     """The contents of attention/ablation-*.json, by fold and seed; empty where nothing was measured."""
-    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((Path(folder) / "attention").glob("ablation-*.json"))]
+    paths = sorted((report.of_book(folder) / "attention").glob("ablation-*.json"))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     return sorted(found, key=lambda c: (c["fold"], c["seed"]))
 
 

@@ -1,5 +1,7 @@
 """dicom.py, series.py: a series of a phantom reads as its NIfTI; what is no whole CT is refused; a SEG goes out and back."""
 
+import gzip
+import json
 import subprocess
 import sys
 
@@ -11,7 +13,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless, generate_uid
 
-from scoat_lib import dicom, phantom
+from scoat_lib import cli, dicom, phantom
 from scoat_lib import series as series_module
 from scoat_lib.scan import Scan, ScanError
 
@@ -498,3 +500,47 @@ def test_without_pydicom_one_line_names_the_extra(tmp_path, chest):
     code = f"import sys; sys.modules['pydicom'] = None\nfrom scoat_lib.scan import Scan\nScan.load({str(folder)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert 'folder of DICOM files; pip install "scoat-lib[dicom]"' in done.stderr.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def scoat(monkeypatch, capsys):
+    """The command in this process: scoat(words …, code=0) → what it printed and what it said on stderr."""
+
+    def run(*words, code=0):
+        monkeypatch.setattr(sys, "argv", ["scoat", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        printed = capsys.readouterr()
+        assert (left.value.code or 0) == code, printed.err[-2000:]
+        return printed
+
+    return run
+
+
+def test_the_command_takes_a_series_and_gives_a_segmentation(tmp_path, scoat):
+    made = phantom.patient(5, (64, 64, 16)).scan
+    made.save(tmp_path / "chest.nii.gz")
+    folder = write_series(tmp_path / "s", made, flip=True, uid="1.2.3")
+    seg = tmp_path / "out.dcm"
+    first = json.loads(scoat("segment", tmp_path / "chest.nii.gz", "-o", tmp_path / "a.nii.gz", "--json").out)
+    done = scoat("segment", folder, "-o", tmp_path / "b.nii.gz", "--dicom-seg", seg, "--series", "1.2.3", "--json")
+    one, other = (Scan.load(tmp_path / name, mask=True) for name in ("a.nii.gz", "b.nii.gz"))
+    assert one.voxels.any()
+    np.testing.assert_array_equal(other.voxels, one.voxels)
+    np.testing.assert_allclose(other.affine, one.affine, atol=1e-4)
+    assert json.loads(done.out)["lov_cm3"] == first["lov_cm3"] > 0
+    uids = [pydicom.dcmread(p).SOPInstanceUID for p in sorted(folder.iterdir())][::-1]
+    np.testing.assert_array_equal(dicom.read_segmentation(seg, uids), other.voxels.transpose(2, 1, 0))
+    everything = gzip.decompress((tmp_path / "b.nii.gz").read_bytes()) + (done.out + done.err).encode()
+    for private in (NAME, "Noone", "4711", "19700101"):
+        assert private.encode() not in everything
+    # what is refused is one line, before anything is written
+    for words, said in (
+        (["-o", tmp_path / "c.nii.gz", "--series", "1.2.9"], "no series 1.2.9"),
+        (["-o", tmp_path / "c.nii.gz", "--dicom-seg", seg], "out.dcm: exists already"),
+        (["-o", tmp_path / "c.nii.gz", "--dicom-seg", tmp_path / "c.nii"], "end in .dcm"),
+    ):
+        refused = scoat("segment", folder, *words, code=3).err
+        assert said in refused
+        assert refused.count("\n") == 1
+    assert not (tmp_path / "c.nii.gz").exists()

@@ -142,6 +142,21 @@ def test_same_seed_same_bits(prepared, tmp_path, tiny_recipe, extra):
     assert not same_weights(run(recipe, prepared, tmp_path / "a"), other)
 
 
+def test_before_the_restart_and_without_it_are_one_network(prepared, tmp_path, tiny_recipe):
+    """So the grid `schedule` scores one run before and after its restart (claim 8), though it holds two results."""
+    recipe = replace(tiny_recipe, schedule="paper", rate=0.01, epochs=2)
+    seen = {}
+
+    def keep(epoch, model):
+        seen[epoch] = {name: value.clone() for name, value in model.state_dict().items()}
+
+    run(recipe, prepared, tmp_path / "with", on_epoch=keep, at_most=3)
+    without = load(run(replace(recipe, schedule="paper-no-restart"), prepared, tmp_path / "without").weights).model
+    for name, value in without.state_dict().items():
+        assert torch.equal(value, seen[2][name]), name
+    assert any(not torch.equal(seen[2][name], value) for name, value in seen[3].items())
+
+
 def test_workers_do_not_matter(prepared, tmp_path, tiny_recipe):
     recipe = replace(tiny_recipe, epochs=1)
     assert same_weights(run(recipe, prepared, tmp_path / "a"), run(recipe, prepared, tmp_path / "b", workers=2))
@@ -149,7 +164,7 @@ def test_workers_do_not_matter(prepared, tmp_path, tiny_recipe):
 
 def test_a_stopped_run_goes_on_to_the_same_weights(prepared, tmp_path, tiny_recipe):
     whole = run(tiny_recipe, prepared, tmp_path / "whole")
-    stopped = run(tiny_recipe, prepared, tmp_path / "cut", stop_at=time.time() - 1)
+    stopped = run(tiny_recipe, prepared, tmp_path / "cut", stop_at=training.Deadline.after(-1))
     assert not stopped.finished
     assert not stopped.weights.exists()
     assert len(run(tiny_recipe, prepared, tmp_path / "cut", at_most=1).curve) == 1

@@ -47,3 +47,22 @@ window.addEventListener("load", () => {
     waiting = setTimeout(look, 100);
   }).observe(document.body, { childList: true, subtree: true });
 });
+
+// The first page's picture: a slider over the slices, and a box for each of the two outlines.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const figure of document.querySelectorAll(".front-picture")) {
+    const frames = [...figure.querySelectorAll(".front-frames svg")];
+    const slider = figure.querySelector("input[type=range]");
+    const show = () => {
+      frames.forEach((frame, number) => frame.toggleAttribute("hidden", number !== slider.value - 1));
+      const words = `${slider.value} of ${frames.length}`;
+      figure.querySelector("output").textContent = words;
+      slider.setAttribute("aria-valuetext", words);
+    };
+    slider.addEventListener("input", show);
+    show();
+    for (const box of figure.querySelectorAll("input[type=checkbox]")) {
+      box.addEventListener("change", () => figure.classList.toggle(`no-${box.value}`, !box.checked));
+    }
+  }
+});

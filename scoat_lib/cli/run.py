@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -83,7 +82,7 @@ def train(
     where = choose_device(device)
     pairs, loss_pairs = parse_options(option or []), parse_options(loss_option or [])
     from scoat_lib import experiments
-    from scoat_lib.training import Recipe
+    from scoat_lib.training import Deadline, Recipe
     from scoat_lib.training import train as train_run
 
     set_threads(threads)
@@ -123,7 +122,7 @@ def train(
         accelerator=where,
         workers=workers,
         progress=not json_ and sys.stderr.isatty(),
-        stop_at=time.time() + 60 * budget if budget else None,
+        stop_at=Deadline.after(60 * budget) if budget else None,
     )
     last = done.curve[-1] if done.curve else {}
     outcome = {"run": str(folder), "finished": done.finished, "epochs": len(done.curve), **last}

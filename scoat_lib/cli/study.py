@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +63,7 @@ def experiment(
     where = choose_device(device)
     from scoat_lib import engine, grids
     from scoat_lib.external import Slices
-    from scoat_lib.training import Recipe
+    from scoat_lib.training import Deadline, Recipe
 
     base = Recipe(width=width, epochs=epochs, size=size, batch=batch, precision=precision)
     recipes = []
@@ -88,7 +87,7 @@ def experiment(
         device=where,
         external=str(external) if external else None,
         threads=threads,
-        stop_at=time.time() + 60 * budget if budget else None,
+        stop_at=Deadline.after(60 * budget) if budget else None,
     )
     left = engine.missing(jobs)
     counts = {"wanted": len(jobs), "present": len(jobs) - len(left), "missing": len(left)}
@@ -167,6 +166,12 @@ def report_(
 def _write_report(output: Path, files: dict[str, str], chosen: list, overwrite: bool, pair: tuple[str, str] | None) -> None:
     """The tables' files and figures; nothing is written if one of the names is taken."""
     from scoat_lib import plots
+    from scoat_lib.files import whole_file, write_whole
+
+    def draw(figure, name: str) -> None:
+        """Write a figure, whole or not at all."""
+        with whole_file(output / name, ".png") as temporary:
+            figure.savefig(temporary, dpi=150)
 
     figures = [f"{stem}{part}.png" for stem, _ in chosen for part in (("-pair",) if pair else ("", "-figure3"))]
     names = [*files, *figures]
@@ -175,16 +180,16 @@ def _write_report(output: Path, files: dict[str, str], chosen: list, overwrite: 
         if (output / name).exists() and not overwrite:
             raise ValueError(f"{output / name}: exists; choose another folder, or say --overwrite")
     for name, text in files.items():
-        (output / name).write_text(text + "\n")
+        write_whole(output / name, text + "\n")
     for stem, table in chosen:
         if pair:
-            plots.paired_differences(table, *pair).savefig(output / f"{stem}-pair.png", dpi=150)
+            draw(plots.paired_differences(table, *pair), f"{stem}-pair.png")
             continue
-        plots.table_figure(table).savefig(output / f"{stem}.png", dpi=150)
+        draw(plots.table_figure(table), f"{stem}.png")
         reference = table.patients[table.grid.reference]
         if len(reference):
             title = f"{table.grid.reference}, {table.scale}"
-            plots.box_plot(reference, title).savefig(output / f"{stem}-figure3.png", dpi=150)
+            draw(plots.box_plot(reference, title), f"{stem}-figure3.png")
             if reference.true_ml.notna().any():
-                plots.bland_altman(reference, title).savefig(output / f"{stem}-volumes.png", dpi=150)
+                draw(plots.bland_altman(reference, title), f"{stem}-volumes.png")
     print(f"{len(list(output.iterdir()))} files in {output}")

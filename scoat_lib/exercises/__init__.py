@@ -3,7 +3,7 @@
 Each test is written from the formula and asks nothing of the package, so it can be read as a solution in disguise: try first.
 """
 
-from scoat_lib.exercises import evidence, judgement, learning, network
+from scoat_lib.exercises import evidence, judgement, learning, network, projects
 from scoat_lib.exercises.core import Wrong, check, names, verify
 
-__all__ = ["Wrong", "check", "evidence", "judgement", "learning", "names", "network", "verify"]
+__all__ = ["Wrong", "check", "evidence", "judgement", "learning", "names", "network", "projects", "verify"]
