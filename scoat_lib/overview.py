@@ -274,6 +274,7 @@ def _chart(visits: Sequence[Visit]) -> str:
     width, height, left, right, top, bottom = 900, 300, 60, 60, 30, 40
     first, last = visits[0].day.toordinal(), visits[-1].day.toordinal()
     most = max(max(visit.volume for visit in visits), 1e-9) * 1.1
+    digits = 0 if most > 22 else 1
 
     def x(visit: Visit) -> float:
         return left + (visit.day.toordinal() - first) / max(1, last - first) * (width - left - right)
@@ -284,17 +285,17 @@ def _chart(visits: Sequence[Visit]) -> str:
     points = " ".join(f"{x(v):.1f},{y(v.volume):.1f}" for v in visits)
     lines = "".join(
         f'<line class="grid" x1="{left}" x2="{width - right}" y1="{y(v):.1f}" y2="{y(v):.1f}"/>'
-        f'<text x="{left - 8}" y="{y(v) + 5:.1f}" text-anchor="end">{v:.3g}</text>'
+        f'<text x="{left - 8}" y="{y(v) + 5:.1f}" text-anchor="end">{v:.{digits}f}</text>'
         for v in np.linspace(0, most / 1.1, 3)
     )
     dots, free = "", -np.inf
     for v in visits:
         dots += f'<circle class="dot" cx="{x(v):.1f}" cy="{y(v.volume):.1f}" r="5"/>'
-        dots += f'<text x="{x(v):.1f}" y="{y(v.volume) - 10:.1f}" text-anchor="middle">{v.volume:.0f}</text>'
+        dots += f'<text x="{x(v):.1f}" y="{y(v.volume) - 10:.1f}" text-anchor="middle">{v.volume:.{digits}f}</text>'
         if x(v) - free > 85:  # dates a few days apart would be written over each other
             dots += f'<text x="{x(v):.1f}" y="{height - 12}" text-anchor="middle">{v.day}</text>'
             free = x(v)
-    said = "; ".join(f"{v.day}: {v.volume:.0f} cm³" for v in visits)
+    said = "; ".join(f"{v.day}: {v.volume:.{digits}f} cm³" for v in visits)
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Volume against date. {said}">'
         f'<text x="{left}" y="16">cm³</text>{lines}<polyline class="curve" stroke-width="2" points="{points}"/>{dots}</svg>'

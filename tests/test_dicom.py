@@ -284,7 +284,7 @@ def test_a_tilted_gantry_is_said_and_the_volume_is_right(tmp_path, chest):
     ("header", "words"),
     [
         ({"Modality": "MR"}, ["is MR, not CT"]),
-        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, ["is a localizer"]),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, ["is a localizer (scout), no stack of slices"]),
         ({"NumberOfFrames": 4}, ["several frames in one file", "dcm2niix"]),
         ({"SamplesPerPixel": 3}, ["in colour"]),
         ({"ImagePositionPatient": None}, ["lacks ImagePositionPatient"]),

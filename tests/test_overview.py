@@ -168,6 +168,7 @@ def test_a_follow_up_page(made):
     assert (np.diff(x) > 0).all()
     assert (x[1] - x[0]) / (x[2] - x[0]) == pytest.approx(5 / 15, abs=0.01)  # days, not visits
     assert (y[0], y[1], y[2]) == tuple(sorted(y)[k] for k in (1, 0, 2))  # 10, 20, 0 cm³: y runs downwards
+    assert re.findall(r'text-anchor="end">([^<]+)<', page) == ["0.0", "10.0", "20.0"]
     with pytest.raises(ValueError, match="two dates or more"):
         overview.follow_up("p", visits(made, days[:1]), FACTS)
 
