@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import ndimage
 
-from scoat_lib.scan import Scan, whole_file, window
+from scoat_lib.files import whole_file
+from scoat_lib.scan import Scan, window
 from scoat_lib.segmentation import Segmentation
 
 OUTLINE = "#00d5e6"

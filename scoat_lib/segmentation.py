@@ -18,7 +18,8 @@ import torch
 
 import scoat_lib
 from scoat_lib import inference, upright
-from scoat_lib.scan import Scan, ScanError, check_hounsfield, whole_file
+from scoat_lib.files import whole_file
+from scoat_lib.scan import Scan, ScanError, check_hounsfield
 from scoat_lib.weights import Segmenter, load
 
 NAME, COLOUR = "lung opacification", (0, 213, 230)  # of label 1 in viewers; the colour of the pages' outlines

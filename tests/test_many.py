@@ -18,6 +18,7 @@ from test_kills import TIMES, in_child, run_disturbed, whole_files
 from scoat_lib import cli, networks, segmentation, weights
 from scoat_lib.cli import many
 from scoat_lib.cohort import Preprocessing, find_cases
+from scoat_lib.files import PART, BusyError
 from scoat_lib.scan import Scan, ScanError
 
 PLAIN = segmentation.Options(threshold=0.5, flip=False)
@@ -225,7 +226,7 @@ def test_masks_within_the_folder_of_scans_are_no_scans(run, folder):
 
 def test_a_second_process_is_told_that_the_folder_is_busy(run, tmp_path):
     (tmp_path / "masks").mkdir()
-    with FileLock(tmp_path / "masks" / many.LOCK), pytest.raises(ScanError, match="busy, another scoat is at work"):
+    with FileLock(tmp_path / "masks" / many.LOCK), pytest.raises(BusyError, match="another scoat is writing here already"):
         run()
     assert [p.name for p in (tmp_path / "masks").iterdir()] == [many.LOCK]
 
@@ -339,12 +340,12 @@ def test_lungs_that_cannot_be_found_are_a_warning(run, monkeypatch, tmp_path):
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(run, tmp_path):
     (tmp_path / "masks").mkdir()
-    for name in (".abcd_123.nii.gz", ".abcd_123.json", ".hidden.nii.gz", "abcd_123.json.txt"):
+    for name in (f"{PART}abcd_123.nii.gz", f"{PART}abcd_123.json", ".hidden.nii.gz", "abcd_123.json.txt"):
         (tmp_path / "masks" / name).write_text("")
     run()
     names = {p.name for p in (tmp_path / "masks").iterdir()}
     assert {".hidden.nii.gz", "abcd_123.json.txt"} <= names
-    assert not {".abcd_123.nii.gz", ".abcd_123.json"} & names
+    assert not [name for name in names if name.startswith(PART)]
 
 
 def test_the_command_says_the_same_as_one_object(folder, file, tmp_path, capsys):
@@ -386,7 +387,7 @@ def killed_and_started_again(folder: Path, file: Path, tmp_path: Path, times: in
     for name in ("a", "b", "c"):
         masks = [(tmp_path / place / f"{name}_mask.nii.gz") for place in ("killed", "alone")]
         np.testing.assert_array_equal(*(Scan.load(path).voxels for path in masks))
-    assert not [p for p in out.iterdir() if many.LEFT_BEHIND.fullmatch(p.name)]
+    assert not [p for p in out.iterdir() if p.name.startswith(PART)]
 
 
 @pytest.mark.parametrize("times", TIMES)

@@ -194,17 +194,17 @@ def segment(base, output, **more):
 def test_reports_and_follow_up_of_a_folder(dated, tmp_path):
     places = {"report": tmp_path / "pages", "follow_up": tmp_path / "follow-up"}
     segment(dated, tmp_path / "masks", labels=True, **places)
-    names = {path.name for path in (tmp_path / "pages").iterdir()}
+    names = {path.name for path in (tmp_path / "pages").glob("[!.]*")}
     assert names == {f"{n}.{kind}" for n in ("p_2020-02-04", "p_2020-01-30", "q_2020-01-30") for kind in ("html", "png")}
-    assert [path.name for path in (tmp_path / "follow-up").iterdir()] == ["p.html"]
+    assert [path.name for path in (tmp_path / "follow-up").glob("[!.]*")] == ["p.html"]
     assert {"lung-opacification.ctbl", "lung-opacification.txt"} <= {path.name for path in (tmp_path / "masks").iterdir()}
     with open(tmp_path / "masks" / many.TABLE, newline="") as lines:
         volumes = {row["name"]: row["volume_cm3"] for row in csv.DictReader(lines)}
     assert f"{float(volumes['p_2020-01-30']):.1f}" in Tags((tmp_path / "follow-up" / "p.html").read_text()).text
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "pages").iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "pages").glob("[!.]*")}
     (tmp_path / "pages" / "q_2020-01-30.png").unlink()
     segment(dated, tmp_path / "masks", **places)  # what is missing is made, the rest is left
-    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "pages").iterdir()}
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "pages").glob("[!.]*")}
     assert set(after) == set(before)
     assert {path.stem for path in after if after[path] != before[path]} == {"q_2020-01-30"}
 

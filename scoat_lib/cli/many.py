@@ -15,19 +15,20 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 import scoat_lib
 from scoat_lib import segmentation, weights
 from scoat_lib.cli.app import in_words
+from scoat_lib.files import one_writer, remove_parts, whole_file
 from scoat_lib.nifti import ScanError, holds_dicom
-from scoat_lib.scan import Scan, whole_file
+from scoat_lib.scan import Scan
 
 if TYPE_CHECKING:
     from scoat_lib.overview import Visit
@@ -41,7 +42,6 @@ SHARES = {"right_lung_percent": "right", "left_lung_percent": "left", "lungs_per
 EVERY = 5.0  # seconds between two writings of the table: of ten thousand scans it is long
 DATED = re.compile(r"(?P<patient>.+)[_-](?P<day>\d{4}-\d{2}-\d{2})")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the next scan would fare no better
-LEFT_BEHIND = re.compile(r"\.[a-z0-9_]{8}(\.nii|\.nii\.gz|\.json|\.csv|\.html|\.png)")  # `whole_file` of a killed process
 
 
 @dataclass(frozen=True)
@@ -187,13 +187,6 @@ class Folder:
             temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False))
         return row
 
-    def tidy(self) -> None:
-        """Remove the half files of a process that was killed."""
-        for folder in {self.output, self.probability, self.report} - {None}:
-            for path in folder.iterdir():
-                if LEFT_BEHIND.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
-
 
 def segment(
     folder: Path,
@@ -216,8 +209,8 @@ def segment(
     probability, report, follow_up: folders for the probabilities, the page of each scan, the page of each patient with two
     dates. dates: a CSV with the columns name, patient, date; None takes them from names like ID_2020-01-30. labels: write the
     files for viewers too. One scan is in memory at a time. Finished scans are not done again.
-    Raises ScanError where a folder cannot be used, where another process is at work in it, or (without overwrite) where files
-    lie there that were made otherwise.
+    Raises ScanError where a folder cannot be used, or (without overwrite) where files lie there that were made otherwise;
+    BusyError where another process is at work in it.
     """
     segmenter = weights.load(weights_name)
     file = weights.place(weights_name)
@@ -230,20 +223,17 @@ def segment(
     patients = _patients(items, dates) if follow_up else {}
     for target in outputs:
         target.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(output / LOCK, timeout=0):
-            work.tidy()
-            _check_table(output / TABLE, overwrite)
-            if labels:
-                segmentation.write_labels(output, overwrite)
-            rows = _all(items, work, segmenter, options, batch, device, overwrite, quiet)
-            if follow_up:
-                _follow_up(patients, rows, work, options, follow_up, overwrite)
-            return [rows[item] for item in items]
-    except Timeout:
-        raise ScanError(
-            f"{output}: busy, another scoat is at work in this folder; wait for it to end, or choose another folder"
-        ) from None
+    with ExitStack() as locks:
+        for target in sorted({target.resolve() for target in outputs}):
+            locks.enter_context(one_writer(target / LOCK, "another scoat"))
+            remove_parts(target)
+        _check_table(output / TABLE, overwrite)
+        if labels:
+            segmentation.write_labels(output, overwrite)
+        rows = _all(items, work, segmenter, options, batch, device, overwrite, quiet)
+        if follow_up:
+            _follow_up(patients, rows, work, options, follow_up, overwrite)
+        return [rows[item] for item in items]
 
 
 def _check_folder(target: Path, folder: Path) -> None:
