@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = ["nifti", "scan", "upright", "record", "anatomy", "trees", "phantom", "cohort", "slices", "blocks", "attention",
-         "networks", "losses", "metrics", "weights", "inference", "lungs", "external", "training", "grids", "experiments", "engine",
-         "rule", "report", "claims", "words", "verdicts", "plots", "viewer", "drawings", "cli"]  # fmt: skip
+         "networks", "losses", "metrics", "weights", "inference", "lungs", "external", "training", "grids", "experiments",
+         "engine", "rule", "report", "claims", "words", "verdicts", "plots", "viewer", "drawings", "cli"]  # fmt: skip
 MODULES = sorted(p for p in (ROOT / "scoat_lib").rglob("*.py") if p.name != "__init__.py" or p.parent.name == "networks")
 
 
