@@ -349,7 +349,7 @@ def api() -> str:
     package = ROOT / "scoat_lib"
     rooms = (
         "nifti scan upright record anatomy trees phantom cohort slices blocks attention networks losses metrics weights "
-        "inference external training grids experiments engine rule report claims words verdicts plots viewer drawings"
+        "inference lungs external training grids experiments engine rule report claims words verdicts plots viewer drawings"
     )
     lines = ["# The package", "", "Every public name, from the docstrings (`python book/build.py --api` writes this page).", ""]
     for room in rooms.split():
