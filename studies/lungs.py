@@ -133,6 +133,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", required=True, help="folder of scans with Lung_Mask beside them")
     parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results")
     parser.add_argument("--no-choice", action="store_true", help="score the shipped rule only; the file then holds no choice")
+    parser.add_argument("--only-masks", action="store_true", help="leave out the scans without a lung mask, and the phantoms")
     arguments = parser.parse_args(argv)
     cohort = Cohort(())
     cohort.cases = {
@@ -142,11 +143,13 @@ def main(argv: list[str] | None = None) -> int:
     by_rule: list[dict[str, dict]] = [{} for _ in grid]
     scans, others, notes = {}, {}, {}
     for name, case in cohort.cases.items():
+        path = case.scan.parent.parent / "Lung_Mask" / case.scan.name
+        if arguments.only_masks and not path.exists():
+            continue
         scan, lesion = Scan.load(case.scan), Scan.load(case.mask, mask=True).axial() > 0
         result = lungs.segment(scan)
         if result.notes:
             notes[name] = [note.removeprefix(f"{case.scan}: ") for note in result.notes]
-        path = case.scan.parent.parent / "Lung_Mask" / case.scan.name
         if not path.exists():
             others[name] = inside(result.axial(), lesion) | {"lungs, cm³": round(result.volume())}
             continue
@@ -174,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
         "scans without a lung mask": others,
         "notes": notes,
         "looked at while the rule was written": LOOKED_AT,
-        "phantoms": phantoms(PHANTOMS),
+        "phantoms": {} if arguments.only_masks else phantoms(PHANTOMS),
         "provenance": experiments.provenance(experiments.device_name()),
     } | selection
     out = arguments.results / "lungs" / f"{data_folder(arguments.data).name}.json"
