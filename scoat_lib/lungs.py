@@ -300,14 +300,14 @@ def _sides(airy: np.ndarray, middle: np.ndarray, mm) -> np.ndarray:
 
 def _given_back(sides: np.ndarray, allowed: np.ndarray, middle: np.ndarray, mm, rule: Rule) -> np.ndarray:
     """The lungs with what air does not reach: each side closed along the chest wall, then with a ball; uint8."""
-    closed = {}
-    for side in SIDES:
-        lung = sides == side
-        if lung.any():
-            closed[side] = _closed(lung | (_behind_the_wall(lung, side, middle, mm, rule) & allowed), rule.ball, mm) & allowed
+    present = [side for side in SIDES if (sides == side).any()]
+    rays = {side: _Rays.of(sides == side, side, middle, mm) for side in present}
+    walls = _walls({side: rays[side].outermost for side in present}, mm, rule)
     result = np.zeros(sides.shape, np.uint8)
-    for side, mask in closed.items():
-        result[mask & (result == 0) & np.isin(sides, (0, side))] = side
+    for side in present:
+        lung = sides == side
+        closed = _closed(lung | (rays[side].behind(lung, walls[side]) & allowed), rule.ball, mm) & allowed
+        result[closed & (result == 0) & np.isin(sides, (0, side))] = side
     return result
 
 
@@ -329,34 +329,61 @@ DEGREES = 3.0  # of a ray
 FRONT = -50.0  # degrees; further to the front the heart, not the wall, bounds the lung
 
 
-def _behind_the_wall(lung: np.ndarray, side: int, middle: np.ndarray, mm, rule: Rule) -> np.ndarray:
-    """What lies between a lung's outermost airy voxels and the chest wall, boolean.
+@dataclass(frozen=True)
+class _Rays:
+    """A lung seen from the middle of the chest, along rays that run to its side.
 
-    Rays run from the middle of the chest sideways; the lung's distance along them, a map over slices and angles, is closed: a
-    dent that is narrower than `rule.wall` degrees or `rule.wall_mm` along the body is filled out to what surrounds it.
+    radius: mm of each voxel; ray: its number, 0 straight to the front; usable: whether a ray of this side meets it;
+    outermost (slices, rays): mm to the last airy voxel of the lung, 0 where there is none.
     """
-    between, row_mm, column_mm = mm
-    reach = (round(rule.wall_mm / between), round(rule.wall / DEGREES))
+
+    radius: np.ndarray
+    ray: np.ndarray
+    usable: np.ndarray
+    outermost: np.ndarray
+
+    @classmethod
+    def of(cls, lung: np.ndarray, side: int, middle: np.ndarray, mm) -> _Rays:
+        """The rays of one lung."""
+        rows = (np.arange(lung.shape[1])[None, :, None] - middle[:, 0, None, None]) * mm[1]
+        columns = (np.arange(lung.shape[2])[None, None] - middle[:, 1, None, None]) * mm[2]
+        aside = -columns if side == RIGHT else columns
+        radius, angle = np.hypot(rows, aside), np.degrees(np.arctan2(rows, aside))  # 0 sideways, 90 to the back
+        ray = np.clip(((angle + 90) / DEGREES).astype(int), 0, int(180 / DEGREES) - 1)
+        usable = (aside > 0) & (angle > FRONT)
+        outermost = np.zeros((len(lung), int(180 / DEGREES)), np.float32)
+        at = np.nonzero(lung & usable)
+        np.maximum.at(outermost, (at[0], ray[at]), radius[at])
+        return cls(radius, ray, usable, outermost)
+
+    def behind(self, lung: np.ndarray, wall: np.ndarray) -> np.ndarray:
+        """What lies between the lung's last airy voxels and the wall (slices, rays), boolean; no lines of single voxels."""
+        slices = np.arange(len(lung))[:, None, None]
+        first, last = self.outermost[slices, self.ray], wall[slices, self.ray]
+        behind = self.usable & (first > 0) & (self.radius > first) & (self.radius <= last)
+        return ndimage.binary_opening(behind | lung, np.ones((1, 3, 3))) & behind
+
+
+def _walls(outermost: dict[int, np.ndarray], mm, rule: Rule) -> dict[int, np.ndarray]:
+    """The chest wall's distance along each side's rays, mm (slices, rays).
+
+    A dent in the lung's distance that is narrower than twice `rule.wall` degrees or `rule.wall_mm` is filled out to what
+    surrounds it.
+    """
+    reach = (round(rule.wall_mm / mm[0]), round(rule.wall / DEGREES))
     if min(reach) < 1:
-        return np.zeros(lung.shape, bool)
-    rows = (np.arange(lung.shape[1])[None, :, None] - middle[:, 0, None, None]) * row_mm
-    columns = (np.arange(lung.shape[2])[None, None] - middle[:, 1, None, None]) * column_mm
-    aside = -columns if side == RIGHT else columns
-    radius = np.hypot(rows, aside)
-    angle = np.degrees(np.arctan2(rows, aside))  # 0 sideways, 90 to the back
-    ray = np.clip(((angle + 90) / DEGREES).astype(int), 0, int(180 / DEGREES) - 1)
-    usable = (aside > 0) & (angle > FRONT)
-    outermost = np.zeros((len(lung), int(180 / DEGREES)), np.float32)
-    at = np.nonzero(lung & usable)
-    np.maximum.at(outermost, (at[0], ray[at]), radius[at])
-    pad = [(r, r) for r in reach]
-    padded = ndimage.grey_closing(np.pad(outermost, pad), size=[2 * r + 1 for r in reach])
-    wall = padded[tuple(slice(r, -r) for r in reach)]
-    wall[wall - outermost > rule.deepest] = 0  # so far from the wall lies an organ, the liver most often
-    slices = np.arange(len(lung))[:, None, None]
-    first, last = outermost[slices, ray], wall[slices, ray]
-    behind = usable & (first > 0) & (radius > first) & (radius <= last)
-    return ndimage.binary_opening(behind | lung, np.ones((1, 3, 3))) & behind
+        return outermost
+
+    def closed(distance: np.ndarray) -> np.ndarray:
+        padded = ndimage.grey_closing(np.pad(distance, [(r, r) for r in reach]), size=[2 * r + 1 for r in reach])
+        return padded[tuple(slice(r, -r) for r in reach)]
+
+    walls = {}
+    for side, distance in outermost.items():
+        wall = closed(distance)
+        wall[wall - distance > rule.deepest] = 0  # so far from the wall lies an organ, the liver most often
+        walls[side] = wall
+    return walls
 
 
 def _islands(whole: np.ndarray, air: np.ndarray, grid: _Grid) -> np.ndarray:

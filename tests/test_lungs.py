@@ -67,31 +67,36 @@ def test_the_files_axes_do_not_matter(chest, found, codes):
     np.testing.assert_array_equal(result.axial(), found.axial())
 
 
+def axial(scan, mask):
+    return Scan(mask.astype(np.uint8), scan.affine).axial() > 0
+
+
 def test_consolidation_at_the_rim_belongs_to_the_lung(chest, found):
-    """A dense block, 20 mm deep, between the back wall and the lung, as large as a hand's palm."""
-    slices, lung = chest.scan.axial().copy(), truth(chest, lungs.RIGHT)
-    inside = chest.scan.with_axial(chest.scan.axial() * 0).with_axial(chest.scan.axial()).axial() * 0
-    inside = Scan(lung.astype(np.uint8), chest.scan.affine).axial() > 0
-    _, row_mm, column_mm = chest.scan.axial_spacing
-    depth = ndimage.distance_transform_edt(inside, chest.scan.axial_spacing)
+    """A dense block beside the ribs, 15 mm deep and 50 mm wide, from below the hila up."""
+    slices, inside = chest.scan.axial().copy(), axial(chest.scan, truth(chest, lungs.RIGHT))
+    _, row_mm, _ = chest.scan.axial_spacing
     k = len(slices) // 2
-    rows, columns = np.nonzero(inside[k])
-    back = rows.max()
-    column = round(columns[rows > back - 3].mean())
-    block = np.zeros_like(inside)
-    block[k - 4 : k + 5, back - round(25 / row_mm) :, column - round(25 / column_mm) : column + round(25 / column_mm)] = True
-    block &= inside & (depth < 20)
+    row = round(np.nonzero(inside[k])[0].mean())
+    outside = ndimage.distance_transform_edt(inside, chest.scan.axial_spacing)
+    lateral = np.zeros_like(inside)
+    lateral[k - 3 : k + 4, row - round(25 / row_mm) : row + round(25 / row_mm), : np.nonzero(inside[k])[1].min() + 8] = True
+    block = lateral & inside & (outside < 15)
     slices[block] = 30
-    assert block.sum() * chest.scan.voxel_volume > 10_000  # mm³
-    result = lungs.segment(chest.scan.with_axial(slices)).axial()
+    assert block.sum() * chest.scan.voxel_volume > 15_000  # mm³
+    scan = chest.scan.with_axial(slices)
+    result = lungs.segment(scan).axial()
     assert np.mean(result[block] == lungs.RIGHT) > 0.9
     assert dsc(result > 0, found.axial() > 0) > 0.985
+    unclosed = lungs.segment(scan, lungs.Rule(wall=0)).axial()
+    assert np.mean(unclosed[block] == lungs.RIGHT) < 0.6  # so it is the chest wall's closing that gives it back
 
 
-def test_lesions_lie_inside():
-    one = phantom.patient(12, (128, 128, 48), volume=500)
+@pytest.mark.parametrize("seed", [41, 13])
+def test_most_of_the_lesions_lies_inside(seed):
+    """What is missed is consolidation that lies between the lung and the spine, where no wall can be closed."""
+    one = phantom.patient(seed, (128, 128, 48), volume=200)
     result = lungs.segment(one.scan)
-    assert np.mean(result.voxels[one.lesions.voxels > 0] > 0) > 0.97
+    assert np.mean(result.voxels[one.lesions.voxels > 0] > 0) > 0.92
 
 
 def test_windpipe_and_gut_are_left_out(chest, found):
@@ -131,14 +136,15 @@ def test_one_lung_is_said(chest):
 
 def head():
     z, y, x = np.ogrid[:40, :96, :96]
-    r = np.sqrt(((z - 20) / 22) ** 2 + ((y - 48) / 36) ** 2 + ((x - 48) / 30) ** 2)
-    hu = np.where(r < 1, 40, -1000) + np.where((r > 0.85) & (r < 1), 900, 0)
-    hu = np.where(np.sqrt((z - 15) ** 2 / 4 + (y - 25) ** 2 + (x - 48) ** 2) < 5, -1000, hu)  # a sinus
+    r = np.sqrt(((z - 20) / 40) ** 2 + ((y - 48) / 36) ** 2 + ((x - 48) / 30) ** 2)
+    hu = np.where(r < 1, 40, -1000) + np.where((r > 0.92) & (r < 1), 900, 0)
+    hu = np.where(np.sqrt((z - 15) ** 2 / 4 + (y - 25) ** 2 + (x - 48) ** 2) < 6, -1000, hu)  # a sinus
+    hu = hu + np.random.default_rng(0).normal(0, 8, hu.shape)
     return Scan(np.ascontiguousarray(hu.transpose(2, 1, 0).astype(np.int16)), np.diag([-2.5, -2.5, 4.0, 1.0]))
 
 
 def test_what_shows_no_lungs_is_refused(chest):
-    with pytest.raises(ScanError, match=r"shows no lungs: .*gas at -1000 HU.*give a CT of the chest"):
+    with pytest.raises(ScanError, match=r"shows no lungs: .*give a CT of the chest"):
         lungs.segment(head())
     table = np.full((96, 96, 40), -1000, np.int16)
     table[:, 70:74] = 60
