@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
 
 from scoat_lib import experiments
@@ -34,7 +35,11 @@ def gathered(notes: Path) -> dict[str, list[dict]]:
         path = notes / f"{name}.json"
         if not path.exists():
             raise SystemExit(f"{path}: is missing; run `make test-long` first")
-        parts[part] = json.loads(path.read_text())
+        counts: Counter = Counter()
+        for rows in json.loads(path.read_text()).values():
+            for fault, what, times in rows:
+                counts[fault, what] += times
+        parts[part] = [{"fault": fault, "what happened": what, "times": n} for (fault, what), n in sorted(counts.items())]
     return parts
 
 
