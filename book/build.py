@@ -35,7 +35,7 @@ import nbformat
 import vendor
 import yaml
 
-from scoat_lib.files import PART, remove_parts, sync, write_whole
+from scoat_lib.files import PART, BusyError, one_writer, remove_parts, sync, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
@@ -56,7 +56,8 @@ def chapters() -> list[Path]:
 def run(notebook: Path, output: Path, parameters: dict, threads: int) -> float:
     """One notebook through papermill in a process of its own; seconds. RuntimeError with the cell's error if it fails."""
     began = time.perf_counter()
-    part = output.with_name(f"{PART}{output.name}")  # papermill writes after every cell
+    # papermill writes after every cell, and one whose builder was killed goes on for a while
+    part = output.with_name(f"{PART}{os.getpid()}-{output.name}")
     words = [sys.executable, "-m", "papermill", str(notebook), str(part), "--cwd", str(BOOK), "--no-progress-bar"]
     for key, value in parameters.items():
         words += ["-p", key, value]
@@ -582,18 +583,20 @@ def main() -> int:
     executed = output / "executed"
     parameters = {"scale": arguments.scale} | ({"data": str(arguments.data.resolve())} if arguments.data else {})
     try:
-        run_all(executed, parameters, arguments.jobs, arguments.threads, only)
-        for path in chapters() if only and not arguments.in_place else []:
-            if path not in only:
-                shutil.copy(path, executed / path.name)
-        if arguments.in_place:
-            for path in only or chapters():
-                clean(path, executed / path.name)
-            print("outputs are kept in book/; look at `git diff --stat book` before you commit")
-            return 0
-        print("building the site …", flush=True)
-        page = build_site(executed, output)
-    except RuntimeError as error:
+        output.mkdir(parents=True, exist_ok=True)
+        with one_writer(output / ".lock", "another build of the book"):
+            run_all(executed, parameters, arguments.jobs, arguments.threads, only)
+            for path in chapters() if only and not arguments.in_place else []:
+                if path not in only:
+                    shutil.copy(path, executed / path.name)
+            if arguments.in_place:
+                for path in only or chapters():
+                    clean(path, executed / path.name)
+                print("outputs are kept in book/; look at `git diff --stat book` before you commit")
+                return 0
+            print("building the site …", flush=True)
+            page = build_site(executed, output)
+    except (RuntimeError, BusyError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     print(f"open {page.parent / 'book' / only[0].with_suffix('.html').name if only else page}")

@@ -517,7 +517,7 @@ def main(argv: list[str] | None = None, hashes: dict[str, str] = HASHES) -> int:
         print(f"download: {error}", file=sys.stderr)
         return 3
     except OSError as error:
-        why = f"{error.filename}: {error.strerror}" if error.strerror and error.filename else error
+        why = f"{error.filename2 or error.filename}: {error.strerror}" if error.strerror and error.filename else error
         advice = "make room, or choose another --output"
         print(f"download: {arguments.output}: cannot be written ({why}); {advice}", file=sys.stderr)
         return 3

@@ -7,6 +7,7 @@ engines may be killed, started again and run side by side on one folder.
 from __future__ import annotations
 
 import contextlib
+import io
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -194,17 +195,26 @@ def _process(job: Job, parent: int, tell) -> None:
 def _words_to(path: Path) -> Iterator[None]:
     """Send what is printed to the end of a file, and a traceback too; where the disk takes no more, it is lost."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    log = open(path, "a", buffering=1)  # noqa: SIM115  (closing it may fail on a full disk, and must not hide the reason)
-    try:
-        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    log = _Log(path)
+    with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        try:
             yield
-    except Exception:
+        except Exception:
+            traceback.print_exc()
+            raise
+
+
+class _Log(io.TextIOBase):
+    """The end of a text file that forgets what the disk does not take."""
+
+    def __init__(self, path: Path):
+        self.file = open(path, "ab", buffering=0)  # noqa: SIM115  (open as long as the process lives)
+
+    def write(self, text: str) -> int:
+        """Append the text, or lose it."""
         with contextlib.suppress(OSError):
-            log.write(traceback.format_exc())
-        raise
-    finally:
-        with contextlib.suppress(OSError):
-            log.close()
+            self.file.write(text.encode())
+        return len(text)
 
 
 def _reason(job: Job, code: int, heard) -> str:

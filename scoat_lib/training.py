@@ -334,8 +334,8 @@ def _train(recipe, cohort, split, folder, fabric, workers, progress, stop_at, at
         if split.validation:
             row |= {f"validation_{k}": v for k, v in _validate(fabric, model, cohort, split.validation).items()}
         curve.append(row)
-        fabric.log_dict({k: v for k, v in row.items() if k != "epoch"}, step=row["epoch"])
         _save(folder, model, optimiser, curve, fabric)
+        _log(row, fabric)
         if on_epoch is not None:
             on_epoch(len(curve), _bare(model))
     if fabric.is_global_zero:
@@ -490,6 +490,14 @@ def _resume(folder: Path, model, optimiser, fabric) -> list[dict]:
     if failures:
         raise TrainingError(f"{'; '.join(failures)}; remove the folder, and the same command trains anew")
     return []
+
+
+def _log(row: dict, fabric) -> None:
+    """An epoch's row to TensorBoard, which may fail and stops no training."""
+    try:
+        fabric.log_dict({k: v for k, v in row.items() if k != "epoch"}, step=row["epoch"])
+    except (ValueError, OSError, RuntimeError) as error:  # a ValueError hides a writer that died of a full disk
+        warnings.warn(f"epoch {row['epoch']} is not in TensorBoard's log ({error}); is the disk full?", stacklevel=2)
 
 
 def _save(folder: Path, model, optimiser, curve: list[dict], fabric) -> None:

@@ -3,8 +3,6 @@
 import json
 import os
 import tempfile
-from collections import Counter
-from functools import partial
 from pathlib import Path
 
 _cache = tempfile.mkdtemp(prefix="scoat-tests-")
@@ -22,33 +20,40 @@ from scoat_lib.cohort import Cohort  # noqa: E402
 from scoat_lib.training import Recipe  # noqa: E402
 
 FAULTS = Path(__file__).parents[1] / "_build" / "faults"  # what each file of tests tried and met, for studies.faults
-_tried: dict[str, Counter] = {}
+_notes: dict[str, dict[str, list]] = {}  # file of tests → test → [fault, what happened, times]
 
 
 def pytest_sessionfinish():
     shutil.rmtree(_cache, ignore_errors=True)
-    for name, counts in _tried.items():
-        FAULTS.mkdir(parents=True, exist_ok=True)
-        rows = [{"fault": fault, "what happened": what, "times": n} for (fault, what), n in sorted(counts.items())]
-        (FAULTS / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    for name, notes in _notes.items():
+        path = FAULTS / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = (json.loads(path.read_text()) if path.exists() else {}) | notes  # of the tests that did not run this time
+        path.write_text(json.dumps({test: rows for test, rows in kept.items() if rows}, indent=1) + "\n")
 
 
-def _note(path: Path, fault: str, what: str, times: int = 1) -> None:
-    _tried.setdefault(path.stem, Counter())[fault, what] += times
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tried(request):
     """Note what became of a fault that was tried: tried(fault, what happened, times). Called after it was checked."""
-    return partial(_note, request.node.path)
+    rows = _notes.setdefault(request.path.stem, {}).setdefault(request.node.name, [])
+
+    def note(fault: str, what: str, times: int = 1) -> None:
+        """Keep it for the table of faults."""
+        rows.append([fault, what, times])
+
+    return note
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
-    """Note the fault that a passed test has in its marker."""
+    """A failed test notes nothing; a passed one the fault that it has in its marker too."""
     report = yield
-    if report.when == "call" and report.passed and (mark := item.get_closest_marker("fault")):
-        _note(item.path, *mark.args)
+    if report.when == "call":
+        rows = _notes.setdefault(item.path.stem, {}).setdefault(item.name, [])
+        if not report.passed:
+            rows.clear()
+        elif mark := item.get_closest_marker("fault"):
+            rows.append([*mark.args, 1])
     return report
 
 

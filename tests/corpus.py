@@ -197,3 +197,8 @@ def make(folder: Path, seed: int = 0, fuzzed: int = 120) -> Iterator[tuple[str, 
     for kind, suffix, content, words in _faulty(rng):
         yield kind, write(suffix, content), words
     yield from ((kind, write(suffix, content), None) for kind, suffix, content, _ in _fuzzed(rng, fuzzed))
+
+
+def faults() -> list[str]:
+    """The kinds of faults, in order."""
+    return list(dict.fromkeys(kind for kind, *_ in _faulty(np.random.default_rng(0))))

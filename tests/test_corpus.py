@@ -46,10 +46,15 @@ def met(tmp_path_factory):
     return found
 
 
-def test_every_file_is_read_right_or_refused_in_words(met):
+def test_every_file_is_read_right_or_refused_in_words(met, tried):
     assert len(met) >= 500
     assert [f"{kind}: {outcome}, {wrong}" for kind, _, outcome, wrong in met if wrong] == []
     assert {outcome for *_, outcome, _ in met} <= {"read", "refused"}
+    words = {"read": "read, values and affine right", "refused": "refused, with its name and the reason"}
+    for kind, expected, outcome, _ in met:
+        bad = isinstance(expected, tuple) and isinstance(expected[0], str)
+        what = "nothing, a valid file" if not bad and expected is not None else kind
+        tried(f"scan: {what}", words[outcome] if expected is not None else "read, or " + words["refused"])
 
 
 def test_every_fault_stands_ten_times_in_it(met):

@@ -5,6 +5,9 @@ once undisturbed. Forks need a process without threads, so each case runs in an 
 Three times each in `make test`, twenty times in `make test-long`.
 """
 
+import contextlib
+import hashlib
+import http.server
 import importlib.util
 import json
 import os
@@ -13,10 +16,12 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -44,6 +49,8 @@ def disturbed(work, check, times: int, seed: int = 0) -> int:
                 os.setsid()
                 work()
                 code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
         return pid
@@ -66,6 +73,16 @@ def disturbed(work, check, times: int, seed: int = 0) -> int:
     _, status = os.waitpid(child(), 0)
     assert status == 0
     yield late
+
+
+def module(folder: str, name: str):
+    """A script of the house as a module."""
+    place = Path(__file__).parents[1] / folder
+    sys.path.insert(0, str(place))
+    spec = importlib.util.spec_from_file_location(name, place / f"{name}.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
 def in_child(work) -> None:
@@ -166,9 +183,7 @@ def a_killed_segmentation_leaves_no_half_mask(data_folder: Path, tmp_path: Path,
 
 
 def a_killed_unpacking_goes_on(data_folder: Path, tmp_path: Path, times: int) -> None:
-    spec = importlib.util.spec_from_file_location("download", Path(__file__).parents[1] / "data" / "download.py")
-    download = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(download)
+    download = module("data", "download")
     download.SPARE = 0
     archive, folder = tmp_path / "Infection_Mask.zip", tmp_path / "Infection_Mask"
     with zipfile.ZipFile(archive, "w") as file:
@@ -183,6 +198,100 @@ def a_killed_unpacking_goes_on(data_folder: Path, tmp_path: Path, times: int) ->
     assert len(list(folder.glob("*.nii.gz"))) == 150
 
 
+class Slow(http.server.BaseHTTPRequestHandler):
+    """Serves a folder's archives from any byte on, a piece at a time, so that a download lasts."""
+
+    folder, piece = Path(), 0
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        body, wanted = (self.folder / Path(self.path).name).read_bytes(), self.headers.get("Range")
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if start >= len(body):
+            return self.send_error(416)
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            for at in range(start, len(body), self.piece):
+                self.wfile.write(body[at : at + self.piece])
+                time.sleep(0.02)
+
+
+def a_killed_download_goes_on(data_folder: Path, tmp_path: Path, times: int) -> None:
+    download = module("data", "download")
+    download.SPARE = 0
+    Slow.folder = tmp_path / "served"
+    Slow.folder.mkdir()
+    for part in ("COVID-19-CT-Seg_20cases", "Infection_Mask"):
+        with zipfile.ZipFile(Slow.folder / f"{part}.zip", "w") as file:
+            for path in (data_folder / part).glob("*.nii.gz"):
+                file.write(path, path.name)
+    archives = list(Slow.folder.iterdir())
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in archives}
+    Slow.piece = max(path.stat().st_size for path in archives) // 40  # an archive takes most of a second
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    pid = os.fork()
+    if pid == 0:
+        server.serve_forever()
+    words = ["--mirror", f"http://127.0.0.1:{server.server_port}", "--quiet", "--output"]
+
+    def work(name="data"):
+        assert download.main([*words, str(tmp_path / name)], hashes) == 0
+
+    def check():
+        if (tmp_path / "data").exists():
+            whole_files(tmp_path / "data")
+
+    try:
+        in_child(lambda: work("whole"))
+        run_disturbed(work, check, lambda: shutil.rmtree(tmp_path / "data"), times)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    found, whole = ({p.relative_to(tmp_path / n) for p in (tmp_path / n).rglob("*")} for n in ("data", "whole"))
+    assert found == whole
+    for path in (tmp_path / "whole").rglob("*.nii.gz"):
+        again = Scan.load(tmp_path / "data" / path.relative_to(tmp_path / "whole"))
+        np.testing.assert_array_equal(again.voxels, Scan.load(path).voxels)
+
+
+def a_killed_book_runs_what_is_missing(data_folder: Path, tmp_path: Path, times: int) -> None:
+    build = module("book", "build")
+    pages = [tmp_path / f"0{number}-page.ipynb" for number in (1, 2)]
+    for number, path in enumerate(pages):
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+        lines = ('scale = "paper"', "import time\n\ntime.sleep(0.2)\nprint(scale)", f"print({number} + 1)")
+        notebook.cells = [nbformat.v4.new_code_cell(line, id=f"cell-{k}") for k, line in enumerate(lines)]
+        notebook.cells[0].metadata.tags = ["parameters"]
+        nbformat.write(notebook, path)
+    build.chapters = lambda: pages
+    build.inputs = lambda _: "the same"
+    target = tmp_path / "executed"
+
+    def outputs(path: Path) -> list[str]:
+        """What a notebook's last two cells printed."""
+        return ["".join(o.text for o in cell.outputs) for cell in nbformat.read(path, 4).cells[-2:]]
+
+    def work():
+        build.run_all(target, {"scale": "quick"}, jobs=2, threads=1)
+
+    def check():
+        for path in target.glob("[!.]*.ipynb"):
+            assert outputs(path) == ["quick\n", f"{int(path.name[:2])}\n"], f"half a chapter: {path.name}"
+        if target.exists():
+            whole_files(target)
+
+    run_disturbed(work, check, lambda: shutil.rmtree(target), times)
+    check()
+    assert sorted(p.name for p in target.iterdir()) == ["01-page.ipynb", "02-page.ipynb", "runs.json", "seconds.json"], (
+        "something is left"
+    )
+
+
 CASES = {
     function.__name__: function
     for function in (
@@ -191,16 +300,19 @@ CASES = {
         a_killed_engine_leaves_whole_results,
         a_killed_segmentation_leaves_no_half_mask,
         a_killed_unpacking_goes_on,
+        a_killed_download_goes_on,
+        a_killed_book_runs_what_is_missing,
     )
 }
 
 
 @pytest.mark.parametrize("times", TIMES)
 @pytest.mark.parametrize("case", list(CASES))
-def test_killed_and_started_again(case, times, data_folder, tmp_path):
+def test_killed_and_started_again(case, times, data_folder, tmp_path, tried):
     words = [sys.executable, __file__, case, data_folder, tmp_path, times]
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
+    tried(f"SIGKILL: {case.replace('_', ' ')}", "started again, ended whole and the same; no half file in between", times)
 
 
 if __name__ == "__main__":
