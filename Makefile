@@ -7,13 +7,14 @@ DATA ?=
 TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := _build/tools
 # files of tests side by side, each with its fixtures made once
 TWO := --numprocesses 2 --dist loadfile
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 N ?=
 PORT ?= 8000
 
-.PHONY: book chapter serve links outputs test test-long bench lint clean
+.PHONY: book chapter serve links outputs test test-long bench lint rehearsal audit sbom lock workflows publish-check clean
 
 book: $(VENV)/ready
 	$(BIN)/python book/build.py --scale $(SCALE) $(if $(DATA),--data $(abspath $(DATA)))
@@ -42,6 +43,31 @@ bench: $(VENV)/ready
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+rehearsal: $(VENV)/ready  ## Colab's versions in a fresh environment, two chapters as Colab would run them
+	$(BIN)/python tests/colab/rehearse.py $(or $(N),01 16)
+
+publish-check: $(VENV)/ready  ## what is still a stand-in before this is published
+	$(BIN)/python book/publish_check.py
+
+# tools that no page and no test needs, in an environment of their own
+audit: $(TOOLS)/ready  ## known vulnerabilities of the pinned packages
+	$(TOOLS)/bin/python .ci/audit.py $(TOOLS)/bin/pip-audit requirements.txt
+
+sbom: $(TOOLS)/ready  ## _build/sbom.json: a bill of materials
+	$(TOOLS)/bin/cyclonedx-py requirements requirements.txt --output-file _build/sbom.json
+
+lock: $(TOOLS)/ready  ## requirements.lock: the pins with their files' hashes
+	$(TOOLS)/bin/uv pip compile -q requirements.txt --generate-hashes --no-annotate --no-header --python-version 3.11.7 -o requirements.lock
+
+workflows: $(TOOLS)/ready  ## are the workflow files well formed and careful?
+	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(TOOLS)/bin/zizmor --offline --no-progress .github/workflows
+
+$(TOOLS)/ready: .ci/tools.txt
+	test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install -q -r .ci/tools.txt
+	touch $@
 
 $(VENV)/ready: requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

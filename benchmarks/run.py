@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from scoat_lib import losses, metrics, networks, phantom
 from scoat_lib.blocks import level_widths
 from scoat_lib.cohort import Cohort
+from scoat_lib.files import write_whole
 from scoat_lib.slices import Augmentation, SliceDataset
 from scoat_lib.training import Recipe, supervised_loss
 
@@ -203,8 +204,8 @@ def main() -> None:
     )
     folder = HERE / "last"
     folder.mkdir(exist_ok=True)
-    (folder / "table.md").write_text(text + "\n")
-    (folder / "result.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    write_whole(folder / "table.md", text + "\n")
+    write_whole(folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     print(text)
 
 

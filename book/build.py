@@ -17,6 +17,7 @@ import base64
 import hashlib
 import html
 import inspect
+import io
 import json
 import os
 import re
@@ -25,6 +26,7 @@ import struct
 import subprocess
 import sys
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,6 +34,8 @@ import front
 import nbformat
 import vendor
 import yaml
+
+from scoat_lib.files import PART, remove_parts, sync, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
@@ -52,13 +56,16 @@ def chapters() -> list[Path]:
 def run(notebook: Path, output: Path, parameters: dict, threads: int) -> float:
     """One notebook through papermill in a process of its own; seconds. RuntimeError with the cell's error if it fails."""
     began = time.perf_counter()
-    words = [sys.executable, "-m", "papermill", str(notebook), str(output), "--cwd", str(BOOK), "--no-progress-bar"]
+    part = output.with_name(f"{PART}{output.name}")  # papermill writes after every cell
+    words = [sys.executable, "-m", "papermill", str(notebook), str(part), "--cwd", str(BOOK), "--no-progress-bar"]
     for key, value in parameters.items():
         words += ["-p", key, value]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "PYTHONHASHSEED": "0"}
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise RuntimeError(f"{notebook.name} failed:\n{done.stderr[-3000:]}")
+    sync(part)
+    part.replace(output)
     return time.perf_counter() - began
 
 
@@ -67,23 +74,26 @@ def run_all(target: Path, parameters: dict, jobs: int, threads: int, only: list[
     target.mkdir(parents=True, exist_ok=True)
     record = target / "runs.json"
     runs = json.loads(record.read_text()) if record.exists() else {}
+    remove_parts(target)
     ground = inputs(parameters)
     with ThreadPoolExecutor(jobs) as pool:
         waiting = []
         for path in only or chapters():
             key = hashlib.sha256(f"{ground}{code(path)}".encode()).hexdigest()
             kept = runs.get(path.stem, {}).get("key") == key and (target / path.name).exists()
-            job = None if kept else pool.submit(run, path, target / path.name, parameters, threads)
             if kept:
-                (target / path.name).write_text(with_prose(target / path.name, path))
+                write_whole(target / path.name, with_prose(target / path.name, path))
+            elif runs.pop(path.stem, None):  # before it is run: killed in between, its new outputs must not pass for the old
+                write_whole(record, json.dumps(runs))
+            job = None if kept else pool.submit(run, path, target / path.name, parameters, threads)
             waiting.append((path, key, job))
         for number, (path, key, job) in enumerate(waiting, 1):
             print(f"[{number}/{len(waiting)}] {path.stem} ", end="", flush=True)
             if job:
                 runs[path.stem] = {"key": key, "seconds": job.result()}
-                record.write_text(json.dumps(runs))
+                write_whole(record, json.dumps(runs))
             print(f"{runs[path.stem]['seconds']:.0f} s" if job else "unchanged", flush=True)
-    (target / "seconds.json").write_text(json.dumps({name: one["seconds"] for name, one in runs.items()}))
+    write_whole(target / "seconds.json", json.dumps({name: one["seconds"] for name, one in runs.items()}))
 
 
 def inputs(parameters: dict) -> str:
@@ -115,9 +125,12 @@ def with_prose(executed: Path, notebook: Path) -> str:
     return json.dumps(new)
 
 
-def clean(path: Path) -> None:
-    """Take out what differs from run to run without meaning anything: times, paths, machine names."""
-    notebook = nbformat.read(path, 4)
+def clean(path: Path, executed: Path | None = None) -> None:
+    """Take out what differs from run to run without meaning anything: times, paths, machine names.
+
+    executed: where the notebook is read, if not where it is written.
+    """
+    notebook = nbformat.read(executed or path, 4)
     notebook.metadata.pop("papermill", None)
     notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata.language_info = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
@@ -129,7 +142,7 @@ def clean(path: Path) -> None:
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:03d}"
-    path.write_text(nbformat.writes(notebook, 4) + "\n")
+    write_whole(path, nbformat.writes(notebook, 4) + "\n")
 
 
 def one_stream(outputs: list) -> list:
@@ -159,13 +172,23 @@ def build_site(executed: Path, output: Path) -> Path:
     vendor.serve_from(fresh / "_served" / "_vendor")
     fill_in(fresh / "book", executed)
     replace_changed(fresh, source)
+    site, unfinished = output / "_build", output / "unfinished"
+    if unfinished.exists() or newest(site) > time.time():
+        # a page that was cut off, or dated by a clock since set back, would pass for unchanged
+        shutil.rmtree(site, ignore_errors=True)
+    unfinished.touch()
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     words = [str(jupyter_book), "build", str(source), "--path-output", str(output), "-W", "-n", "--keep-going", "-q"]
     done = subprocess.run(words, capture_output=True, text=True)
     if done.returncode:
-        shutil.rmtree(output / "_build", ignore_errors=True)  # a page built with a warning would pass for unchanged
         raise RuntimeError(f"the site has warnings:\n{(done.stdout + done.stderr)[-4000:]}")
+    unfinished.unlink()
     return output / "_build" / "html" / "index.html"
+
+
+def newest(folder: Path) -> float:
+    """The date of a folder's newest file, in seconds since 1970; 0 where there is none."""
+    return max((path.stat().st_mtime for path in folder.rglob("*") if path.is_file()), default=0.0)
 
 
 def replace_changed(fresh: Path, folder: Path) -> None:
@@ -222,6 +245,13 @@ def fill_in(source: Path, executed: Path) -> None:
         "<!-- readings of the evaluation -->": evaluation_readings,
         "<!-- readings trained anew -->": trained_readings,
         "<!-- phantom realism -->": phantom_realism,
+        "<!-- clone -->": clone,
+        "<!-- minutes a run -->": minutes,
+        "<!-- table files -->": lambda: table_files(source / "downloads"),
+        "<!-- run files -->": lambda: run_files(source / "downloads"),
+        "<!-- weight files -->": lambda: weight_files(source / "downloads"),
+        "<!-- path of a scan -->": path_of_a_scan,
+        "<!-- faults -->": faults,
     }
     for page in source.glob("*.md"):
         text = page.read_text()
@@ -229,6 +259,17 @@ def fill_in(source: Path, executed: Path) -> None:
             if marker in text:
                 text = text.replace(marker, produce())
         page.write_text(text)
+
+
+def path_of_a_scan() -> str:
+    """The path of a scan through the tool, with what the shipped weights say, as a figure."""
+    from scoat_lib import drawings, weights
+
+    drawn = drawings.path(weights.load())
+    caption = (
+        "The path of a scan through the tool. What stands in the boxes is read from the weights that come with the package."
+    )
+    return f"```{{raw}} html\n<figure>{drawn._repr_html_()}<figcaption>{caption}</figcaption></figure>\n```"
 
 
 def table(head: list[str], rows: list[list]) -> str:
@@ -325,6 +366,19 @@ def phantom_realism() -> str:
     return f"{tissues}\n\n{table(['measure', 'value'], measures)}\n\n{words}"
 
 
+def faults() -> str:
+    """results/faults/table.json as one table a part; a sentence where the suite has not made it."""
+    path = RESULTS / "faults" / "table.json"
+    if not path.exists():
+        return "Not tried yet (`make test-long`, then `python -m studies.faults`)."
+    content = json.loads(path.read_text())
+    tables = []
+    for part, rows in content["parts"].items():
+        lines = [[row["fault"].removeprefix("scan: "), row["times"], row["what happened"]] for row in rows]
+        tables.append(table([part, "tried", "what happened"], lines))
+    return "\n\n".join(tables)
+
+
 def trained_readings() -> str:
     """The grid `readings`, every row of it, run or not, at each scale that was run."""
     from scoat_lib import grids, report
@@ -357,12 +411,70 @@ def _seeds(table, results: list[dict]) -> str:
     return verdicts.seeds([r for r in same if r["row"] == grid.reference])
 
 
+def clone() -> str:
+    """The commands that bring the download's script, and with it the scans, to a machine that has the package alone."""
+    url, branch = repository()
+    return f"    !git clone -q --depth 1 --branch {branch} {url} book\n    !python book/data/download.py --output /content/ct"
+
+
+def minutes() -> str:
+    """The shortest and the longest run of results/ at the protocol's recipe."""
+    from scoat_lib import report
+
+    found = [r["provenance"]["seconds"] / 60 for r in report.alike(report.load(RESULTS))]
+    return f"{min(found):.0f} to {max(found):.0f} minutes, by network and load" if found else "not run yet"
+
+
+def keep(folder: Path, name: str, content: bytes) -> str:
+    """Put a file beside the pages; the markdown of a link to it."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content)
+    return f"{{download}}`{name} <{folder.name}/{name}>`"
+
+
+def table_files(folder: Path) -> str:
+    """Every grid's fullest table of two rows or more as CSV and as LaTeX, with links; a sentence where there is none."""
+    from scoat_lib import grids, report
+
+    results, rows = report.load(RESULTS), []
+    for name in grids.GRIDS:
+        for one in report.comparing(report.tables(results, grids.get(name)))[:1]:
+            if (one.rows["all patients"] > 0).sum() < 2:
+                continue  # a row alone compares nothing
+            csv = keep(folder, f"{name}.csv", one.rows.to_csv().encode())
+            tex = keep(folder, f"{name}.tex", (report.as_latex(one) + "\n").encode())
+            rows.append([one.grid.title, one.scale, csv, tex])
+    return table(["table", "scale", "CSV", "LaTeX"], rows) if rows else "No table has two rows that were run yet."
+
+
+def run_files(folder: Path) -> str:
+    """All of results/ in one archive, the same bytes for the same files, with a link."""
+    files, buffer = [path for path in sorted(RESULTS.rglob("*")) if path.suffix in (".json", ".md")], io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in files:
+            archive.writestr(zipfile.ZipInfo(f"results/{path.relative_to(RESULTS).as_posix()}"), path.read_bytes())
+    link = keep(folder, "results.zip", buffer.getvalue())
+    return (
+        f"{link}, {len(files)} files, {len(buffer.getvalue()) / 1e6:.1f} MB: the protocol (`PROTOCOL.md`), an index "
+        "(`INDEX.md`), one JSON file a run, and what was measured on finished runs in folders of their own."
+    )
+
+
+def weight_files(folder: Path) -> str:
+    """The shipped weights and their model card, with links."""
+    shipped = ROOT / "scoat_lib" / "shipped"
+    links = [keep(folder, path.name, path.read_bytes()) for path in sorted(shipped.glob("*.safetensors"))]
+    card = keep(folder, "model-card.txt", (shipped / "README.md").read_bytes())
+    return f"{', '.join(links)}: what `scoat segment` uses. Read the model card first: {card}. No medical device."
+
+
 def api() -> str:
     """book/api.md: every public name of the package with its signature and docstring, room by room."""
     package = ROOT / "scoat_lib"
     rooms = (
-        "nifti scan upright record anatomy trees phantom cohort slices blocks attention networks losses metrics weights "
-        "inference external training grids experiments engine rule report claims words verdicts plots viewer drawings"
+        "files nifti series scan upright dicom record anatomy trees phantom cohort slices blocks attention networks losses "
+        "metrics weights inference lungs segmentation overview external training grids experiments engine rule report claims words "
+        "verdicts plots viewer drawings"
     )
     lines = ["# The package", "", "Every public name, from the docstrings (`python book/build.py --api` writes this page).", ""]
     for room in rooms.split():
@@ -431,7 +543,7 @@ def write_badges() -> None:
                 cell["source"] = badge(path.name)
             if BOOTSTRAP in tags:
                 cell["source"] = bootstrap()
-        path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+        write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def main() -> int:
@@ -451,7 +563,7 @@ def main() -> int:
         write_badges()
         return 0
     if arguments.api:
-        (BOOK / "api.md").write_text(api())
+        write_whole(BOOK / "api.md", api())
         return 0
     if arguments.scale != "quick" and arguments.data is None:
         parser.error(f"--scale {arguments.scale} needs --data FOLDER (python data/download.py fetches the public record)")
@@ -476,8 +588,7 @@ def main() -> int:
                 shutil.copy(path, executed / path.name)
         if arguments.in_place:
             for path in only or chapters():
-                shutil.copy(executed / path.name, path)
-                clean(path)
+                clean(path, executed / path.name)
             print("outputs are kept in book/; look at `git diff --stat book` before you commit")
             return 0
         print("building the site …", flush=True)

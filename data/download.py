@@ -21,7 +21,8 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
 
@@ -35,8 +36,9 @@ from tqdm import tqdm
 
 from scoat_lib import __version__, record, upright
 from scoat_lib.cohort import MASKS, SCANS, cache_folder
+from scoat_lib.files import PART, BusyError, one_writer, sync, whole_file, write_whole
 from scoat_lib.record import RecordError
-from scoat_lib.scan import Scan, ScanError, whole_file
+from scoat_lib.scan import Scan, ScanError
 
 RECORD = "https://zenodo.org/records/3757476/files"
 HASHES = {
@@ -275,7 +277,7 @@ def unpack(archive: Path, folder: Path, cases: list[str] | None = None, progress
     with zipfile.ZipFile(archive) as file:
         for name, info in tqdm(wanted.items(), desc=f"unpack {folder.name}", unit="file", disable=not progress):
             suffix = ".nii.gz" if name.endswith(".gz") else ".nii"
-            with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
+            with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as temporary:
                 target = Path(temporary) / f"file{suffix}"
                 try:
                     with file.open(info) as source, open(target, "wb") as sink:
@@ -285,6 +287,7 @@ def unpack(archive: Path, folder: Path, cases: list[str] | None = None, progress
                         f"{archive.name}: {info.filename} is damaged ({error}); remove the archive and run the command again"
                     ) from error
                 mend(target, folder, name, f"{archive.name}: {info.filename}")
+                sync(target)
                 target.replace(folder / name)
             if folder.name == SCANS:
                 _warn(folder / name)
@@ -382,6 +385,12 @@ def convert(source: Path, output: Path, kinds: list[str] | None = None, say: Cal
             f"{source}: holds a file that is no readable NIfTI ({error}); take it from the record again"
         ) from error
     output.mkdir(parents=True, exist_ok=True)
+    with _alone(output):
+        return _copied(source, files, output, say)
+
+
+def _copied(source: Path, files: dict[str, dict[str, Path]], output: Path, say: Callable[[str], None]) -> list[Path]:
+    """Copy and mend paired files; the scans' paths."""
     check_space(output, sum(path.stat().st_size for part in files.values() for path in part.values()), f"copying {source}")
     scans = []
     for kind, part in files.items():
@@ -390,13 +399,14 @@ def convert(source: Path, output: Path, kinds: list[str] | None = None, say: Cal
         for case, path in part.items():
             target = folder / f"{case}.nii.gz"
             if not target.exists():
-                with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
+                with tempfile.TemporaryDirectory(prefix=PART, dir=folder) as temporary:
                     new = Path(temporary) / "file.nii.gz"
                     if path.name.lower().endswith(".gz"):
                         shutil.copyfile(path, new)
                     else:
                         nib.save(nib.load(path), new)
                     done = mend(new, folder, target.name, str(path))
+                    sync(new)
                     new.replace(target)
                 if done:
                     say(f"{record.FOLDERS[kind]}/{target.name}: mended ({', '.join(done)})")
@@ -417,8 +427,27 @@ def download(
     progress: bool = True,
 ) -> list[Path]:
     """Fetch, check, unpack and mend the scans and the wanted masks; returns the scans' paths. What is there already stays,
-    and is mended if it was not.
+    and is mended if it was not. BusyError while another download writes into the folder.
     """
+    output.mkdir(parents=True, exist_ok=True)
+    with _alone(output):
+        return _download(output, masks, cases, mirror, hashes, keep, progress)
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold the folder's lock, and remove what killed downloads left."""
+    with one_writer(output / ".lock", "another download"):
+        for part in output.glob(f"*/{PART}*"):
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink()
+        yield
+
+
+def _download(output, masks, cases, mirror, hashes, keep, progress) -> list[Path]:
+    """`download` within its folder's lock."""
     wanted = {f"{SCANS}.zip": SCANS} | {MASK_ARCHIVES[m]: MASK_ARCHIVES[m].removesuffix(".zip") for m in masks}
     scans: list[Path] = []
     for name, target in wanted.items():
@@ -431,7 +460,7 @@ def download(
             archive = fetch_archive(name, hashes[name], mirror.rstrip("/"), output, progress)
             unpack(archive, there, cases, progress)
             if not cases:
-                marker.write_text(hashes[name])
+                write_whole(marker, hashes[name])
             if not keep:
                 archive.unlink()
         if target == SCANS:
@@ -484,11 +513,13 @@ def main(argv: list[str] | None = None, hashes: dict[str, str] = HASHES) -> int:
                 arguments.keep_archives,
                 not arguments.quiet,
             )
-    except DownloadError as error:
+    except (DownloadError, BusyError) as error:
         print(f"download: {error}", file=sys.stderr)
         return 3
     except OSError as error:
-        print(f"download: {arguments.output}: cannot be written ({error}); choose another --output", file=sys.stderr)
+        why = f"{error.filename}: {error.strerror}" if error.strerror and error.filename else error
+        advice = "make room, or choose another --output"
+        print(f"download: {arguments.output}: cannot be written ({why}); {advice}", file=sys.stderr)
         return 3
     print(f"{len(scans)} scans in {arguments.output}")
     if MASKS.split("_")[0].lower() in masks:

@@ -28,7 +28,8 @@ import torch
 from torch.nn import functional as F
 
 from scoat_lib import phantom, record, upright
-from scoat_lib.scan import FLOOR, LUNG_WINDOW, calibrated, load_pair, window
+from scoat_lib.files import PART, sync, write_whole
+from scoat_lib.scan import FLOOR, LUNG_WINDOW, Scan, calibrated, load_pair, window
 
 SCANS, MASKS, PATIENTS = "COVID-19-CT-Seg_20cases", "Infection_Mask", "patients.csv"
 CACHE_VERSION = 2  # raised when the content of a cache changes for the same key
@@ -352,15 +353,27 @@ class Cohort:
         upright.warn(scan, case.name)
         images = self.preprocessing.slices(scan).astype(np.float16)
         masks = resample_slices(mask.axial().astype(np.float32), self.preprocessing.grid(scan)) >= 0.5
+        try:
+            return self._keep(folder, scan, images, masks, made_by | {"name": case.name})
+        except OSError as error:
+            why = error.strerror or f"not all of it could be written: {error}"
+            raise DataError(
+                f"{self._cache}: the cache of slices cannot be written ({why}); make room, or name another folder for it in "
+                "the variable SCOAT_CACHE"
+            ) from error
+
+    def _keep(self, folder: Path, scan: Scan, images: np.ndarray, masks: np.ndarray, about: dict) -> Path:
+        """Write a case's cache, whole or not at all."""
         self._cache.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=self._cache))
+        temporary = Path(tempfile.mkdtemp(prefix=PART, dir=self._cache))
         try:
             np.save(temporary / "images.npy", np.ascontiguousarray(images))
             np.save(temporary / "masks.npy", np.ascontiguousarray(masks))
             _, rows, columns = scan.axial().shape
             between, row_mm, column_mm = scan.axial_spacing
             grid = [between, row_mm * rows / masks.shape[1], column_mm * columns / masks.shape[2]]
-            (temporary / "made-by.json").write_text(json.dumps(made_by | {"name": case.name, "grid_mm": grid}, indent=1))
+            (temporary / "made-by.json").write_text(json.dumps(about | {"grid_mm": grid}, indent=1))
+            sync(temporary)
             try:
                 temporary.rename(folder)
             except OSError:  # another process was first; its copy holds the same
@@ -497,7 +510,7 @@ def write_folds(path, folds: Sequence[Sequence[str]], cohort: Cohort, seed: int)
         "folds": [list(fold) for fold in folds],
         "lesion_voxels": cohort.burden,
     }
-    Path(path).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+    write_whole(Path(path), json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def read_folds(path, cohort: Cohort) -> list[list[str]]:

@@ -25,7 +25,8 @@ from tqdm.auto import tqdm
 
 from scoat_lib.cohort import Cohort, data_folder
 from scoat_lib.experiments import evaluate_run, key, prepare
-from scoat_lib.training import RESTART_EPOCHS, Recipe, TrainingError, train
+from scoat_lib.files import BusyError
+from scoat_lib.training import RESTART_EPOCHS, Deadline, Recipe, TrainingError, train
 
 DONE, STOPPED, BUSY = "done", "stopped", "busy"  # what became of a run that an engine took up
 
@@ -43,7 +44,7 @@ class Job:
     device: str = "cpu"
     external: str | None = None
     threads: int = 1
-    stop_at: float | None = None
+    stop_at: Deadline | None = None
 
     @property
     def result(self) -> Path:
@@ -85,7 +86,7 @@ def perform(job: Job) -> str:
             if not run.finished:
                 return STOPPED
             evaluate_run(job.folder, job.data, job.results, job.data_name, job.device, job.external)
-    except Timeout:
+    except (Timeout, BusyError):  # another engine's, or `scoat train`'s
         return BUSY
     return DONE
 
@@ -133,6 +134,7 @@ def fill(wanted: Sequence[Job], processes: int = 1, scheduler: str = "", progres
     return outcome
 
 
+LOST = "the Dask scheduler does not answer any more; start it, and the same command goes on from the last epoch"
 _EXIT = {0: DONE, 4: STOPPED, 5: BUSY}
 _PAUSE = 2.0  # seconds between looks at processes, and before a busy run is asked for again
 
@@ -145,26 +147,32 @@ def _in_processes(todo: Sequence[Job], processes: int) -> Iterator[tuple[Job, st
         while waiting or running:
             while waiting and len(running) < processes:
                 job = waiting.popleft()
-                process = context.Process(target=_process, args=(job, os.getpid()))
+                heard, tell = context.Pipe(duplex=False)
+                process = context.Process(target=_process, args=(job, os.getpid(), tell))
                 process.start()
-                running[process] = job
+                tell.close()
+                running[process] = job, heard
             multiprocessing.connection.wait([p.sentinel for p in running], timeout=_PAUSE)
             for process in [p for p in running if p.exitcode is not None]:
-                job, state = running.pop(process), _EXIT.get(process.exitcode, "failed")
+                job, heard = running.pop(process)
+                state = _EXIT.get(process.exitcode, "failed")
                 if state == BUSY:
                     waiting.append(job)
                     if all(j.key in asked for j in waiting):
                         time.sleep(_PAUSE)
                     asked.add(job.key)
                     continue
-                yield job, state, "" if state != "failed" else _reason(job, process.exitcode)
+                yield job, state, "" if state != "failed" else _reason(job, process.exitcode, heard)
     finally:
         for process in running:
             process.terminate()
 
 
-def _process(job: Job, parent: int) -> None:
-    """The life of a process: its words go to a file beside the run's folder; it does not outlive the engine."""
+def _process(job: Job, parent: int, tell) -> None:
+    """The life of a process: its words go to a file beside the run's folder; it does not outlive the engine.
+
+    Why it failed goes to the engine by a pipe too: the disk of the file may be full.
+    """
 
     def leave_with_parent() -> None:
         """End this process when the engine has gone."""
@@ -173,18 +181,36 @@ def _process(job: Job, parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
-    Path(job.runs).mkdir(parents=True, exist_ok=True)
-    with open(f"{job.folder}.log", "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        try:
+    try:
+        with _words_to(Path(f"{job.folder}.log")):
             state = perform(job)
-        except Exception:  # whatever stops one run must not stop the others; its reason goes to the log
-            traceback.print_exc()
-            log.flush()
-            sys.exit(1)
+    except Exception as error:  # whatever stops one run must not stop the others
+        tell.send(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        sys.exit(1)
     sys.exit({v: k for k, v in _EXIT.items()}[state])
 
 
-def _reason(job: Job, code: int) -> str:
+@contextlib.contextmanager
+def _words_to(path: Path) -> Iterator[None]:
+    """Send what is printed to the end of a file, and a traceback too; where the disk takes no more, it is lost."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    log = open(path, "a", buffering=1)  # noqa: SIM115  (closing it may fail on a full disk, and must not hide the reason)
+    try:
+        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            yield
+    except Exception:
+        with contextlib.suppress(OSError):
+            log.write(traceback.format_exc())
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            log.close()
+
+
+def _reason(job: Job, code: int, heard) -> str:
+    with contextlib.suppress(EOFError):
+        if heard.poll():
+            return heard.recv()
     log = Path(f"{job.folder}.log")
     lines = log.read_text().strip().splitlines() if log.exists() else []
     return f"{lines[-1] if lines else 'no word'} (exit code {code}; {log})"
@@ -210,7 +236,9 @@ def _on_dask(todo: Sequence[Job], scheduler: str) -> Iterator[tuple[Job, str, st
         pending = as_completed(futures)
         for future in pending:
             job = futures[future]
-            if future.status != "finished":
+            if future.status in ("cancelled", "lost"):  # nobody here cancels
+                yield job, "failed", LOST
+            elif future.status != "finished":
                 yield job, "failed", repr(future.exception())
             elif future.result() == BUSY:
                 time.sleep(_PAUSE)

@@ -30,7 +30,8 @@ from scoat_lib.cohort import (
     with_statistics,
 )
 from scoat_lib.external import Slices, score_slices, second_reader
-from scoat_lib.training import Recipe, Run, TrainingError, read_json, write_whole
+from scoat_lib.files import write_whole
+from scoat_lib.training import Recipe, Run, TrainingError, read_json
 from scoat_lib.weights import Segmenter, load
 
 RESULTS_VERSION = 3  # raised by hand when numerics change; tests/test_experiments.py fails if that was forgotten
@@ -208,6 +209,19 @@ def as_json(content: dict) -> str:
     return text(content, 0) + "\n"
 
 
+def _read_curve(path: Path) -> list[dict]:
+    """A run's curve as `train` wrote it; TrainingError names a file that is none."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        curve = [{k: float(v) if "." in v or "e" in v else int(v) for k, v in row.items()} for row in rows]
+        if not curve or not all("seconds" in row for row in curve):
+            raise ValueError("it holds no epochs")
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise TrainingError(f"{path}: is damaged ({error}); remove the run's folder and train it again") from error
+    return curve
+
+
 def evaluate_run(folder, data=None, results="results", data_name: str = "", device: str = "cpu", external=None) -> Path:
     """Score a finished run on the fold it never saw and write the result; its path.
 
@@ -227,8 +241,7 @@ def evaluate_run(folder, data=None, results="results", data_name: str = "", devi
         raise DataError(f"{folder}: was trained on other data than {data_folder(data)}; give the folder it was trained on")
     if not (folder / "weights.safetensors").exists():
         raise TrainingError(f"{folder}: the run is not finished; go on with `scoat train` and the same options")
-    with open(folder / "curve.csv", newline="") as file:
-        curve = [{k: float(v) if "." in v or "e" in v else int(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    curve = _read_curve(folder / "curve.csv")
     began = time.perf_counter()
     segmenter = load(folder / "weights.safetensors")
     found: dict[str, dict] = {"patients": {}, "measures": {}, "second reader": {}}

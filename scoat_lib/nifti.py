@@ -28,10 +28,12 @@ class ScanError(ValueError):
 
 
 def check_assumptions(assume: Collection[str]) -> None:
-    """ValueError for an assumption that `read` does not know: sform, qform, mm, or axis codes such as LPS."""
+    """ValueError for an assumption that no reader knows: sform, qform, mm, axis codes such as LPS; even (`series.place`)."""
     for word in assume:
-        if word not in ("sform", "qform", "mm") and _axes(word) is None:
-            raise ValueError(f"{word!r} cannot be assumed; known: sform, qform, mm, or three axis codes such as LPS or RAS")
+        if word not in ("sform", "qform", "mm", "even") and _axes(word) is None:
+            raise ValueError(
+                f"{word!r} cannot be assumed; known: sform, qform, mm, even, or three axis codes such as LPS or RAS"
+            )
 
 
 def read(path: Path, assume: Collection[str] = ()) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, list[str]]:
@@ -161,14 +163,13 @@ def _refuse_foreign(path: Path) -> None:
     if not there:
         raise ScanError(f"{path}: does not exist")
     if path.is_dir():
-        inside = sorted(p for p in path.iterdir() if p.is_file())[:20]
-        if any(_is_dicom(p) for p in inside):
-            raise ScanError(f"{path}: is a folder of DICOM files; {convert}")
+        if holds_dicom(path):
+            raise ScanError(f'{path}: is a folder of DICOM files; pip install "scoat-lib[dicom]" reads it, or {convert}')
         raise ScanError(f"{path}: is a folder, not a NIfTI file; name one .nii or .nii.gz file in it")
     if not path.is_file():
         raise ScanError(f"{path}: is no file that can be read again (a pipe or a device); save the scan as a file first")
     if _is_dicom(path):
-        raise ScanError(f"{path}: is a DICOM file, one slice of a series; {convert}")
+        raise ScanError(f"{path}: is a DICOM file, one slice of a series; name the folder of the series, or {convert}")
     name = path.name.lower()
     if path.stat().st_size == 0:
         raise ScanError(f"{path}: is empty (0 bytes); copy or download it again")
@@ -187,6 +188,11 @@ def _refuse_foreign(path: Path) -> None:
         raise ScanError(f"{path}: is not a packed NIfTI file, it is not gzipped; {advice}")
     if packed and not name.endswith(".gz"):
         raise ScanError(f"{path}: is gzipped; rename it to {path.name}.gz")
+
+
+def holds_dicom(folder: Path) -> bool:
+    """Whether a folder itself, not one below it, holds DICOM files."""
+    return any(p.is_file() and _is_dicom(p) for p in Path(folder).iterdir())
 
 
 def _is_dicom(path: Path) -> bool:

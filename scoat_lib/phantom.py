@@ -16,6 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from scoat_lib.anatomy import Grid, add_emphysema, add_lesions, chest
+from scoat_lib.files import PART, sync
 from scoat_lib.scan import Scan
 from scoat_lib.trees import add_trees
 
@@ -146,7 +147,7 @@ def write_cohort(
         volumes = rng.permutation(np.exp(np.linspace(np.log(0.3), np.log(700), patients)))
         made = [(f"phantom_{i + 1:03d}", dict(seed=1000 * seed + i, volume=float(v))) for i, v in enumerate(volumes)]
         scanner = "a"
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=PART, dir=folder.parent))
     try:
         for part in ("COVID-19-CT-Seg_20cases", "Infection_Mask", "Lung_Mask", "Lobe_Mask", "Vessel_Mask"):
             (temporary / part).mkdir()
@@ -162,6 +163,7 @@ def write_cohort(
         about = {"what": "synthetic chest CT, no patient's", "version": VERSION, "seed": seed, "lesion_cm3": volumes}
         (temporary / "phantom.json").write_text(json.dumps(about, indent=1))
         temporary.chmod(0o755)
+        sync(temporary)
         try:
             temporary.rename(folder)
         except OSError:

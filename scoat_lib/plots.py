@@ -8,12 +8,16 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
+from skimage.segmentation import clear_border
 
 from scoat_lib import report, rule
 from scoat_lib.metrics import METRICS
 from scoat_lib.report import Table
 
+HIT, FALSE, MISSED = "#3b8fd9", "#f5e14a", "#d1410c"  # blue, yellow, vermilion: apart in every common colour blindness
 TRUTH, PREDICTION = "#ff3b30", "#00d5e6"  # red and cyan differ in lightness too, so colour-blind readers can tell them apart
 
 
@@ -25,6 +29,30 @@ def show_slice(ax: Axes, image: np.ndarray, truth=None, prediction=None, title: 
             ax.contour(np.asarray(mask, float), [0.5], colors=colour, linewidths=1.2, linestyles=style)
     ax.set_title(title, fontsize=9)
     ax.set_axis_off()
+
+
+def around_lungs(image: np.ndarray, margin: int = 3) -> tuple[slice, slice]:
+    """Rows and columns of the dark inside of a body in one (H, W) slice of 0..1; the whole slice where there is none.
+
+    Dark is below the middle between the slice's darkest and brightest pixels. margin: pixels kept around it.
+    """
+    image = np.asarray(image, float)
+    dark = image < (image.min() + image.max()) / 2
+    inside = clear_border(np.pad(dark, 1, constant_values=True))[1:-1, 1:-1]
+    if not inside.any():
+        return slice(None), slice(None)
+    rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
+    return tuple(slice(max(0, k[0] - margin), k[-1] + 1 + margin) for k in (rows, columns))
+
+
+def show_errors(ax: Axes, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, title: str = "") -> None:
+    """One (H, W) slice in grey with what is found (blue), marked wrongly (yellow) and missed (vermilion) filled."""
+    truth, prediction = np.asarray(truth, bool), np.asarray(prediction, bool)
+    show_slice(ax, image, title=title)
+    for where, colour in ((truth & prediction, HIT), (prediction & ~truth, FALSE), (truth & ~prediction, MISSED)):
+        filled = np.zeros((*where.shape, 4))
+        filled[where] = (*to_rgb(colour), 0.85)
+        ax.imshow(filled, interpolation="nearest")
 
 
 def slices(images: Sequence, truths=None, predictions=None, titles=None, columns: int = 4, size: float = 2.2) -> Figure:
@@ -180,6 +208,33 @@ def against_threshold(results: dict[str, list[dict]], least: int = report.LEAST)
         xlim=(0.05, 1.15),
         xticks=np.arange(0.1, 1, 0.1),
     )
+    return figure
+
+
+def against_cost(table: Table, cost: dict[str, float], name: str) -> Figure:
+    """Mean DSC of a table's rows with its 95 % interval by the rule against what a network costs; each dot named.
+
+    cost: row → a number above 0, on a logarithmic axis. name: the axis. ValueError where no row was run.
+    """
+    rows = table.rows[table.rows.patients > 0]
+    if not len(rows):
+        raise ValueError(f"no row of {table.grid.name} was run")
+    figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for index, label in enumerate(table.rows.index):
+        if label not in rows.index:
+            continue
+        frame = table.patients[label]
+        large = frame[frame.lesion_voxels >= report.LEAST]
+        found = rule.interval(100 * large.DSC, large.fold)
+        ax.plot([cost[label]] * 2, [found.low, found.high], color=f"C{index}", lw=2)
+        ax.plot(cost[label], rows.DSC[label], "o", color=f"C{index}")
+        near = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
+        ax.annotate(label, (cost[label], rows.DSC[label]), color=f"C{index}", **near)
+    ax.set_xscale("log")
+    ax.margins(x=0.25)
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set(xlabel=f"{name}, logarithmic", ylabel="DSC, %")
     return figure
 
 

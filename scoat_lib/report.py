@@ -26,18 +26,31 @@ BETWEEN_READERS = (
     86.2,
 )  # DSC of two readers in per cent: mean, lowest, highest of four scans (results/readers.json)
 BESIDE = ("readers.json", "phantom-realism.json")  # what else lies in results/ itself
+BOOKS = Path("../results")  # the book's own runs, as the chapters name their folder
 _KEY = re.compile(r"[0-9a-f]{20}")
 BINS_ML = (0.0, 0.1, 1.0, 10.0, np.inf)  # lesion volumes
 
 
+def of_book(folder) -> Path:
+    """The folder as it is; for a chapter's "../results" that is not there, the package's own copy of the book's runs.
+
+    So a notebook that stands alone, as on Colab, shows the same numbers. Any other folder is never replaced.
+    """
+    folder, package = Path(folder), Path(__file__).parent
+    copies = (package / "recorded", package.parent / "results")  # installed; in a checkout
+    if folder != BOOKS or folder.is_dir():
+        return folder
+    return next((copy for copy in copies if (copy / "PROTOCOL.md").exists()), folder)
+
+
 def load(folder) -> list[dict]:
-    """The results of a folder, by file name, made with this version's numerics. Empty if there is none.
+    """The results of a folder (or `of_book`), by file name, made with this version's numerics. Empty if there is none.
 
     A result's file is named by its key, 20 hex digits; other files and subfolders hold other things and are left out, but where
     attention/KEY.json measures a run's maps, it is the result's "attention". ValueError names a file that is no whole result.
     """
     found = []
-    for path in sorted(Path(folder).glob("*.json")):
+    for path in sorted(of_book(folder).glob("*.json")):
         if not _KEY.fullmatch(path.stem):
             continue
         result = read_json(path, "remove it, and `scoat experiment` makes it again")
@@ -59,7 +72,7 @@ def strays(folder) -> list[Path]:
 
 def readers(folder) -> dict | None:
     """How two radiologists agree, from results/readers.json (`python -m studies.readers`); None where it was not measured."""
-    path = Path(folder) / "readers.json"
+    path = of_book(folder) / "readers.json"
     return read_json(path) if path.exists() else None
 
 

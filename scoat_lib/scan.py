@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
 from scoat_lib import nifti
+from scoat_lib.files import whole_file
 from scoat_lib.nifti import ScanError
 
 SPACING_RANGE = (0.05, 20.0)  # mm; micro-CT lies below, no chest CT has slices further apart
@@ -70,15 +69,20 @@ class Scan:
         return str(self.path) if self.path else "scan in memory"
 
     @classmethod
-    def load(cls, path, mask: bool = False, assume: Collection[str] = ()) -> Scan:
+    def load(cls, path, mask: bool = False, assume: Collection[str] = (), series: str | None = None) -> Scan:
         """Read a NIfTI file (.nii or .nii.gz, any dtype of real numbers, slope and intercept applied), to its last byte.
 
+        A folder that holds DICOM files is read as the one CT series in it, or as the one whose UID `series` names.
+
         mask: also require the values 0 and 1 only, and return uint8; otherwise float32 or the file's integer type.
-        assume: see `nifti.read`. Raises ScanError for a file that is missing, damaged, not a NIfTI, DICOM, not 3-D (trailing
-        axes of 1 are dropped), empty, not finite, or with an unusable or contradictory place in the patient.
+        assume: see `nifti.read` and `series.place`. Raises ScanError for a file that is missing, damaged, not a NIfTI, not
+        3-D (trailing axes of 1 are dropped), empty, not finite, or with an unusable or contradictory place in the patient.
         """
         path = Path(path)
-        array, affine, header, notes = nifti.read(path, assume)
+        if path.is_dir() and (series or nifti.holds_dicom(path)):
+            array, affine, header, notes = _read_series(path, series, assume)
+        else:
+            array, affine, header, notes = nifti.read(path, assume)
         while array.ndim > 3 and array.shape[-1] == 1:
             array = array[..., 0]
         if array.ndim != 3:
@@ -175,6 +179,16 @@ class Scan:
         transform = ornt_transform(io_orientation(self.affine), axcodes2ornt(tuple(codes)))
         voxels = apply_orientation(self.voxels, transform)
         return Scan(np.ascontiguousarray(voxels), self.affine @ inv_ornt_aff(transform, self.voxels.shape), self.path)
+
+
+def _read_series(folder: Path, uid: str | None, assume: Collection[str]) -> tuple:
+    """What `nifti.read` returns, of a folder of DICOM files; without pydicom its ScanError, which names the extra."""
+    try:
+        from scoat_lib import series
+    except ImportError:
+        return nifti.read(folder, assume)
+    array, affine, notes = series.read(folder, uid, assume)
+    return array, affine, None, notes
 
 
 def window(hu: np.ndarray, low: float = LUNG_WINDOW[0], high: float = LUNG_WINDOW[1]) -> np.ndarray:
@@ -397,19 +411,3 @@ def _one_file(one: Path, other: Path) -> bool:
     if one.exists() and other.exists():
         return one.samefile(other)
     return one.resolve() == other.resolve()
-
-
-@contextmanager
-def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
-    """A temporary name in path's folder that replaces path when the block ends well, and vanishes when it does not."""
-    handle, name = tempfile.mkstemp(suffix=suffix, prefix=".", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,10 +10,11 @@ import csv
 import io
 import json
 import math
-import os
+import platform
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from tqdm.auto import tqdm
 
 from scoat_lib import losses, networks, weights
 from scoat_lib.cohort import Cohort, Preprocessing, Split, check_leakage
-from scoat_lib.scan import LUNG_WINDOW, whole_file
+from scoat_lib.files import BusyError, one_writer, remove_parts, write_whole
+from scoat_lib.scan import LUNG_WINDOW
 from scoat_lib.slices import Augmentation, SliceDataset, scan_slices
 
 CHECKPOINT, BEFORE = "checkpoint.ckpt", "checkpoint-before.ckpt"
@@ -35,6 +37,7 @@ SCHEDULES = ("modern", "paper", "paper-no-restart")
 PLATEAU, PATIENCE = 0.01, 5  # "converged": the loss fell by less than 1 % over five epochs
 DECAY_EVERY, RESTART_RATE, RESTART_EPOCHS = 10, 0.001, 50  # section IV-A
 WARM_UP, FINAL = 0.05, 0.01  # of the modern schedule's steps, and of its peak rate
+LOCK_PATIENCE = 8.0  # seconds; loaders of a killed run notice within five that it is gone, and let its lock go
 
 
 class TrainingError(ValueError):
@@ -137,6 +140,36 @@ class Recipe:
         return cls(**values)
 
 
+@dataclass(frozen=True)
+class Deadline:
+    """A moment after which no further epoch is begun.
+
+    It is kept by the machine's running time, which nobody can set; on another machine of a cluster by the clock.
+    """
+
+    machine: str
+    running: float
+    clock: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """So many seconds from now; below 0: already past."""
+        return cls(_machine(), time.monotonic() + seconds, time.time() + seconds)
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is too late."""
+        return time.monotonic() > self.running if self.machine == _machine() else time.time() > self.clock
+
+
+def _machine() -> str:
+    """What tells one machine's running time from another's: the mark of its last start."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return platform.node()
+
+
 def converged(curve: list[dict]) -> bool:
     """The best training loss fell by less than 1 % over the last 5 epochs: our reading of the paper's "converged"."""
     values = [row["loss"] for row in curve]
@@ -227,7 +260,7 @@ def train(
     accelerator: str = "auto",
     workers: int = 0,
     progress: bool = True,
-    stop_at: float | None = None,
+    stop_at: Deadline | None = None,
     at_most: int | None = None,
     on_epoch: Callable[[int, torch.nn.Module], None] | None = None,
 ) -> Run:
@@ -235,11 +268,12 @@ def train(
 
     cohort: made with `recipe.preprocessing`; its mean and std should be the training patients' (`with_statistics`).
     accelerator: Fabric's; a recipe of more than one device runs distributed data-parallel processes.
-    workers: DataLoader processes. stop_at: a time.time() after which to stop at the next epoch's end; at_most: epochs in this
+    workers: DataLoader processes. stop_at: after it, stop at the next epoch's end; at_most: epochs in this
         call. The same call again goes on. on_epoch: called with the epochs done and the network, in training mode as it is;
         it must not change the network.
     The folder gets recipe.json, checkpoint.ckpt, the one before it, curve.csv, tensorboard/ (where installed) and the weights.
     A damaged checkpoint is named in a warning, and the one before it is gone on with.
+    A folder has one training at a time: BusyError for the second, after LOCK_PATIENCE seconds.
     Raises LeakageError for a split that leaks, TrainingError if the folder holds another run or no checkpoint that can be read,
     or if the loss is not finite: the last epoch's checkpoint stays as it was.
     """
@@ -255,6 +289,29 @@ def train(
         loggers=_loggers(folder),
     )
     fabric.launch()
+    with _alone(folder, fabric):
+        return _train(recipe, cohort, split, folder, fabric, workers, progress, stop_at, at_most, on_epoch)
+
+
+@contextmanager
+def _alone(folder: Path, fabric: Fabric) -> Iterator[None]:
+    """Hold the folder's lock, one for all processes of a run; BusyError in each of them if another run has it."""
+    with ExitStack() as held:
+        busy = None
+        if fabric.is_global_zero:
+            try:
+                held.enter_context(one_writer(folder / ".lock", "another training", LOCK_PATIENCE))
+                remove_parts(folder)
+            except BusyError as error:
+                busy = str(error)
+        busy = fabric.broadcast(busy)
+        if busy:
+            raise BusyError(busy)
+        yield
+
+
+def _train(recipe, cohort, split, folder, fabric, workers, progress, stop_at, at_most, on_epoch) -> Run:
+    """`train` within its folder's lock."""
     identity = {"recipe": recipe.to_dict(), "data": cohort.fingerprint, "split": split.to_dict()}
     _check_identity(folder, identity, fabric)
 
@@ -270,7 +327,7 @@ def train(
         cohort, split.train, recipe.lesion_free, augmentation, recipe.seed, thin_below=recipe.thin_below, as_many_as=everybody
     )
     while not finished(recipe, curve):
-        late = stop_at is not None and time.time() > stop_at
+        late = stop_at is not None and stop_at.passed
         if late or (at_most is not None and len(curve) - resumed >= at_most):
             return Run(folder, recipe, split, curve, False)
         row = _epoch(recipe, fabric, model, optimiser, dataset, curve, workers, progress)
@@ -457,11 +514,3 @@ def read_json(path: Path, advice: str = "remove it, and the same command makes i
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise TrainingError(f"{path}: is not whole JSON ({error}); {advice}") from error
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all, also when the process is killed."""
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -157,6 +157,34 @@ def _coarse(scan: Scan) -> tuple[np.ndarray, tuple[float, float, float]]:
     return blocks.mean((2, 4), dtype=np.float32), (between * step, row_mm * rows, column_mm * columns)
 
 
+def body_of(grey: np.ndarray, row_mm: float) -> np.ndarray:
+    """The patient in one slice: what is not the air around, without table and blankets, lungs filled; boolean.
+
+    grey: HU (H, W), means of 2 mm or more. row_mm: mm between rows.
+    """
+    air = grey < -400
+    labels, count = ndimage.label(air)
+    outside = np.zeros(labels.shape, bool)
+    if count:
+        top, bottom, left, right = labels[0], labels[-1], labels[:, 0], labels[:, -1]
+        corners = {int(v) for v in (top[0], top[-1], bottom[0], bottom[-1])}
+        across = set(left.tolist()) & set(right.tolist())
+        border = sorted({int(v) for v in np.concatenate([top, bottom, left, right])} - {0})
+        medians = ndimage.median(grey, labels, border) if border else []
+        # a lung that the field of view cuts touches the border too, but it is no corner, and not as empty as air
+        around = [n for n, m in zip(border, medians, strict=True) if m < -930 or n in corners or n in across]
+        outside = np.isin(labels, [n for n in around if n])
+    solid = ~outside
+    square = np.ones((3, 3), bool)
+    times = 2 if row_mm < 4.5 else 1
+    opened = ndimage.binary_opening(np.pad(solid, 2, mode="edge"), square, iterations=times)[2:-2, 2:-2]
+    labels, count = ndimage.label(opened)
+    if not count:
+        return np.zeros(solid.shape, bool)
+    largest = labels == 1 + int(np.argmax(ndimage.sum_labels(opened, labels, range(1, count + 1))))
+    return ndimage.binary_fill_holes(ndimage.binary_dilation(ndimage.binary_fill_holes(largest), square) & solid)
+
+
 class _Chest:
     """What a coarse scan shows, slice by slice: body, lungs, bones, what lies beside the body; all boolean (slices, H, W)."""
 
@@ -164,7 +192,7 @@ class _Chest:
         self.grey, self.mm = grey, millimetres
         self.pixel = millimetres[1] * millimetres[2]  # mm²
         self.air = grey < -400
-        self.body = np.stack([self._body(k) for k in range(len(grey))])
+        self.body = np.stack([body_of(grey[k], self.mm[1]) for k in range(len(grey))])
         self.lungs = self._lungs()
         # bone ends at 100 HU where an 8-bit window did; soft tissue lies below four fifths of that
         self.bones = (grey >= min(180.0, 0.8 * float(grey.max()))) & self.body
@@ -174,29 +202,6 @@ class _Chest:
         self.usable = np.flatnonzero(self.body_area > 8000)
         self.with_lungs = [int(k) for k in self.usable if self.lung_area[k] > 0.1 * self.body_area[k]]
         self.widths, self.solid = self._outlines()
-
-    def _body(self, k: int) -> np.ndarray:
-        """The patient in one slice: what is not the air around, without table and blankets, lungs filled."""
-        labels, count = ndimage.label(self.air[k])
-        outside = np.zeros(labels.shape, bool)
-        if count:
-            top, bottom, left, right = labels[0], labels[-1], labels[:, 0], labels[:, -1]
-            corners = {int(v) for v in (top[0], top[-1], bottom[0], bottom[-1])}
-            across = set(left.tolist()) & set(right.tolist())
-            border = sorted({int(v) for v in np.concatenate([top, bottom, left, right])} - {0})
-            medians = ndimage.median(self.grey[k], labels, border) if border else []
-            # a lung that the field of view cuts touches the border too, but it is no corner, and not as empty as air
-            around = [n for n, m in zip(border, medians, strict=True) if m < -930 or n in corners or n in across]
-            outside = np.isin(labels, [n for n in around if n])
-        solid = ~outside
-        square = np.ones((3, 3), bool)
-        times = 2 if self.mm[1] < 4.5 else 1
-        opened = ndimage.binary_opening(np.pad(solid, 2, mode="edge"), square, iterations=times)[2:-2, 2:-2]
-        labels, count = ndimage.label(opened)
-        if not count:
-            return np.zeros(solid.shape, bool)
-        largest = labels == 1 + int(np.argmax(ndimage.sum_labels(opened, labels, range(1, count + 1))))
-        return ndimage.binary_fill_holes(ndimage.binary_dilation(ndimage.binary_fill_holes(largest), square) & solid)
 
     def _lungs(self) -> np.ndarray:
         """The large airy parts of the body that are not gas alone."""

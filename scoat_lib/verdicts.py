@@ -11,7 +11,6 @@ import html
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -568,13 +567,14 @@ def _share(value: float) -> str:
 
 def read(folder, name: str) -> dict | None:
     """A study's file of the results' folder; None where it was not measured."""
-    path = Path(folder) / name
+    path = report.of_book(folder) / name
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def ablations(folder) -> list[dict]:
     """The contents of attention/ablation-*.json, by fold and seed; empty where nothing was measured."""
-    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted((Path(folder) / "attention").glob("ablation-*.json"))]
+    paths = sorted((report.of_book(folder) / "attention").glob("ablation-*.json"))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     return sorted(found, key=lambda c: (c["fold"], c["seed"]))
 
 

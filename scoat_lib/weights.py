@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -12,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from scoat_lib.cohort import Preprocessing
+from scoat_lib.files import whole_file
 from scoat_lib.networks import create
-from scoat_lib.scan import whole_file
 
 FORMAT = "scoat-segmenter-1"
-SHIPPED = "scoatnet-w16"
+SHIPPED = "scoatnet-w8"
 
 
 class WeightsError(ValueError):
@@ -75,7 +78,12 @@ def save(
     if half:
         tensors = {name: value.half() if value.dim() > 1 else value for name, value in tensors.items()}
     with whole_file(path, ".safetensors") as temporary:
-        save_file(_without_twins(tensors), temporary, metadata={"scoat": json.dumps(header, sort_keys=True)})
+        try:
+            save_file(_without_twins(tensors), temporary, metadata={"scoat": json.dumps(header, sort_keys=True)})
+        except SafetensorError as error:  # it hides what the system said
+            number = re.search(r"os error (\d+)", str(error))
+            code = int(number[1]) if number else errno.EIO
+            raise OSError(code, os.strerror(code), str(path)) from error
     return path
 
 
@@ -84,7 +92,7 @@ def load(path_or_name=None) -> Segmenter:
 
     Loading runs no code of the file's. Raises WeightsError for a file that is missing, damaged or of another kind.
     """
-    path = _resolve(path_or_name)
+    path = place(path_or_name)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -118,7 +126,8 @@ def _shipped_folder() -> Path:
     return Path(str(resources.files("scoat_lib"))) / "shipped"
 
 
-def _resolve(path_or_name) -> Path:
+def place(path_or_name=None) -> Path:
+    """The file that `load` reads for a path, a name or nothing; WeightsError where there is none."""
     if path_or_name is not None and Path(path_or_name).exists():
         return Path(path_or_name)
     name = str(path_or_name or SHIPPED)

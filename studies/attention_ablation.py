@@ -17,8 +17,9 @@ import torch
 from torch import nn
 
 from scoat_lib import experiments, metrics
+from scoat_lib.files import write_whole
 from scoat_lib.networks.scoatnet import ATTENTION_NODES
-from scoat_lib.training import Recipe, write_whole
+from scoat_lib.training import Recipe
 from scoat_lib.weights import load
 
 

@@ -26,10 +26,11 @@ import torch
 from torch.nn import functional as F
 
 from scoat_lib import experiments
+from scoat_lib.files import write_whole
 from scoat_lib.networks import attention_maps
 from scoat_lib.networks.scoatnet import ATTENTION_NODES
 from scoat_lib.report import LEAST
-from scoat_lib.training import Recipe, train, write_whole
+from scoat_lib.training import Recipe, train
 from scoat_lib.weights import load
 
 FIGURE5 = ("X(1,1)", "X(2,2)", "X(1,3)")

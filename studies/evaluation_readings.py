@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from scoat_lib import experiments, metrics
+from scoat_lib.files import write_whole
 from scoat_lib.report import LEAST
 from scoat_lib.slices import scan_slices
-from scoat_lib.training import write_whole
 from scoat_lib.weights import load
 from studies.finished import same_recipe
 

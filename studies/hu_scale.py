@@ -17,8 +17,8 @@ import numpy as np
 
 from scoat_lib import experiments
 from scoat_lib.cohort import Cohort, data_folder
+from scoat_lib.files import write_whole
 from scoat_lib.scan import AIR_HU, MUSCLE_HU, calibrated, load_pair, tissue_peaks
-from scoat_lib.training import write_whole
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ import argparse
 from pathlib import Path
 
 from scoat_lib import experiments, grids, report
-from scoat_lib.training import Recipe, write_whole
+from scoat_lib.files import write_whole
+from scoat_lib.training import Recipe
 
 STEPS = (
     ("1. SCOAT-Net, UNet++, U-Net", [("table2", label) for label in ("SCOAT-Net", "UNet++", "U-Net")], (0,)),

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from scoat_lib import experiments
+from scoat_lib.files import write_whole
 from scoat_lib.inference import smooth_through
 from scoat_lib.report import LEAST
-from scoat_lib.training import write_whole
 from scoat_lib.weights import load
 from studies.finished import answers, same_recipe
 

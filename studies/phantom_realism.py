@@ -20,6 +20,7 @@ from scipy.stats import wasserstein_distance
 
 from scoat_lib import anatomy, experiments, phantom, weights
 from scoat_lib.cohort import Cohort, cache_folder, find_cases
+from scoat_lib.files import write_whole
 from scoat_lib.scan import load_pair
 from scoat_lib.training import Recipe, train
 
@@ -145,7 +146,7 @@ def main() -> None:
     if a.train:
         result["DSC across"] = across(a.data)
     text = json.dumps(result, indent=1, ensure_ascii=False)
-    (ROOT / "results" / "phantom-realism.json").write_text(text + "\n")
+    write_whole(ROOT / "results" / "phantom-realism.json", text + "\n")
     print(text)
 
 

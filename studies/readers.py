@@ -15,8 +15,9 @@ import numpy as np
 from scoat_lib import experiments, metrics
 from scoat_lib.cohort import Cohort, data_folder
 from scoat_lib.external import second_reader
+from scoat_lib.files import write_whole
 from scoat_lib.report import LEAST
-from scoat_lib.training import Recipe, write_whole
+from scoat_lib.training import Recipe
 
 
 def main() -> None:

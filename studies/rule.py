@@ -36,6 +36,7 @@ import numpy as np
 from scipy import stats
 
 from scoat_lib import rule
+from scoat_lib.files import write_whole
 
 SIZES = (3, 3, 3, 2, 2)
 SHAPES = ("normal", "skewed", "outlier")
@@ -373,7 +374,7 @@ def main() -> None:
     given = parser.parse_args()
     content = study(given.replicates)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(written(content), encoding="utf-8")
+    write_whole(given.out, written(content))
     for c in content["candidates"]:
         width = "    –" if c["mean width"] is None else f"{c['mean width']:5.2f}"
         print(

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from scoat_lib import experiments, metrics
-from scoat_lib.training import Recipe, write_whole
+from scoat_lib.files import write_whole
+from scoat_lib.training import Recipe
 from scoat_lib.weights import load
 from studies.finished import answers, same_recipe
 

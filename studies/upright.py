@@ -23,6 +23,7 @@ import numpy as np
 
 from scoat_lib import phantom, upright
 from scoat_lib.cohort import SCANS
+from scoat_lib.files import write_whole
 from scoat_lib.scan import Scan
 
 RESULT = Path(__file__).parents[1] / "results" / "readings" / "upright.json"
@@ -144,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
     groups = measure(arguments.data, arguments.ct100, arguments.ct512)
     content = described(groups)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_whole(arguments.output, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     for group, pairs in groups.items():
         for pair, cell in pairs.items():
             missed = cell["missed, said to be right"]

@@ -51,6 +51,40 @@ def test_help_explains_each_command(command):
     assert "Traceback" not in text
 
 
+HEAVY = {"torch", "monai", "pandas", "matplotlib", "numpy", "scipy", "nibabel", "skimage", "tqdm", "rich"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["segment", "--help"],
+        ["segment", "--misspelt"],
+        ["segment", "a.nii", "-o", "b.nii", "--threshold", "2"],
+        ["segment", "a.nii", "-o", "b.nii", "--branches", "5"],
+        ["segment", "a.nii", "-o", "b.nii", "--device", "tpu"],
+        ["segment", "a.nii", "-o", "b.nii", "--follow-up", "c"],
+        ["segment", "a.nii", "-o", "b.nii", "--report", "c.png"],
+        ["train", "--device", "tpu"],
+        ["train", "--option", "up"],
+        ["experiment", "table3", "--folds", "x"],
+        ["report", "--format", "html"],
+    ],
+    ids=" ".join,
+)
+def test_help_and_usage_errors_import_nothing_heavy(words):
+    """They answer at once because nothing is imported that takes long; counted in modules, as times differ by machine."""
+    code = (
+        "import sys\n"
+        "from scoat_lib.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    code = end.code\n"
+        f"print(code, *sorted({HEAVY} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == ("0" if "--help" in words else "2"), done.stderr[-500:]
+
+
 def test_train_then_evaluate(trained, data_folder, tmp_path):
     assert trained["finished"]
     assert trained["epochs"] == 1

@@ -131,6 +131,7 @@ def test_only_the_asked_for_is_unpacked(record, tmp_path):
     assert fetch(record, tmp_path / "other", "--cases", "coronacases_099") == 3
 
 
+@pytest.mark.fault("the connection cut", "goes on from the last byte")
 def test_a_cut_download_goes_on_where_it_stopped(record, tmp_path):
     Handler.cut = [1000, 2000, 1]
     assert fetch(record, tmp_path / "data", "--masks") == 0
@@ -138,6 +139,7 @@ def test_a_cut_download_goes_on_where_it_stopped(record, tmp_path):
     assert ranges == [None, "bytes=1000-", "bytes=3000-", "bytes=3001-"]
 
 
+@pytest.mark.fault("the connection cut again and again", "one line; the next call goes on")
 def test_after_too_many_cuts_the_next_call_goes_on(record, tmp_path, capsys):
     Handler.cut = [100] * download.ATTEMPTS
     assert fetch(record, tmp_path / "data", "--masks") == 3
@@ -147,6 +149,7 @@ def test_after_too_many_cuts_the_next_call_goes_on(record, tmp_path, capsys):
     assert Handler.requests[0][1] == "bytes=500-"
 
 
+@pytest.mark.fault("another content than the published", "refused in one line, nothing kept")
 def test_a_corrupted_archive_is_refused_and_removed(record, tmp_path, capsys):
     folder, _, _ = record
     path = folder / "COVID-19-CT-Seg_20cases.zip"
@@ -159,6 +162,7 @@ def test_a_corrupted_archive_is_refused_and_removed(record, tmp_path, capsys):
     assert not list((tmp_path / "data").rglob("*.zip*"))
 
 
+@pytest.mark.fault("a path that leads out of the folder", "refused in one line, nothing kept")
 @pytest.mark.parametrize("name", ["../escape.nii.gz", "/tmp-escape.nii.gz", "a/../../escape.nii.gz", "..\\escape.nii.gz"])
 def test_no_path_escapes(tmp_path, name):
     archive = tmp_path / "COVID-19-CT-Seg_20cases.zip"
@@ -169,6 +173,7 @@ def test_no_path_escapes(tmp_path, name):
     assert not list(tmp_path.rglob("*escape*"))
 
 
+@pytest.mark.fault("links, and two files of one name, in an archive", "refused in one line, nothing kept")
 def test_links_and_twins_are_refused(tmp_path):
     archive = tmp_path / "a.zip"
     with zipfile.ZipFile(archive, "w") as file:
@@ -187,6 +192,7 @@ def test_links_and_twins_are_refused(tmp_path):
         download.plan(archive, None)
 
 
+@pytest.mark.fault("too little space", "one line before anything is fetched")
 def test_disk_space_is_checked_first(record, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: type("U", (), {"free": 1000})())
     assert fetch(record, tmp_path / "data") == 3
@@ -194,6 +200,7 @@ def test_disk_space_is_checked_first(record, tmp_path, monkeypatch, capsys):
     assert not list((tmp_path / "data").rglob("*.part"))
 
 
+@pytest.mark.fault("no connection", "one line")
 def test_offline_is_said_in_words(tmp_path, capsys):
     assert download.main(["--output", str(tmp_path / "d"), "--mirror", "http://127.0.0.1:9", "--quiet"]) == 3
     text = capsys.readouterr().err
@@ -201,6 +208,7 @@ def test_offline_is_said_in_words(tmp_path, capsys):
     assert "synthetic cohort" in text
 
 
+@pytest.mark.fault("404 Not Found", "one line")
 def test_a_missing_file_is_said_in_words(record, tmp_path, capsys):
     (record[0] / "Infection_Mask.zip").unlink()
     assert fetch(record, tmp_path / "data") == 3
@@ -470,6 +478,7 @@ with zipfile.ZipFile(GOOD, "w") as _file:
 GOOD = GOOD.getvalue()
 
 
+@pytest.mark.fault("429 or 503 with Retry-After", "waits as long as asked, then goes on")
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_server_is_asked_again_when_it_says(rude, status):
     def busy(seconds):
@@ -483,6 +492,7 @@ def test_a_busy_server_is_asked_again_when_it_says(rude, status):
     assert len(rude.waits) == 3
 
 
+@pytest.mark.fault("Retry-After of hours", "one line")
 def test_a_server_that_is_busy_for_hours_is_left_alone(rude):
     refused(rude, lambda s: s.answer(429, Retry_After="7200"), match="429.*come again in 7200 seconds")
     assert rude.waits == []
@@ -505,6 +515,7 @@ def test_the_program_says_who_it_is(rude):
     assert Rude.heard[0]["Accept-Encoding"] == "identity"
 
 
+@pytest.mark.fault("a web page for an archive", "refused in one line, nothing kept")
 def test_a_web_page_is_no_archive(rude):
     page = b"<!DOCTYPE html><html>log in</html>"
     refused(rude, lambda s: s.answer(200, page, Content_Type="text/html; charset=utf-8"), match="sent a web page")
@@ -512,10 +523,12 @@ def test_a_web_page_is_no_archive(rude):
     refused(rude, lambda s: s.answer(200, b"{}"), match="something else")
 
 
+@pytest.mark.fault("another file for an archive", "refused in one line, nothing kept")
 def test_a_wrong_file_is_refused(rude):
     refused(rude, lambda s: s.answer(200, b"PKother"), match="SHA-256 differs")
 
 
+@pytest.mark.fault("a wrong Content-Length", "refused in one line, nothing kept")
 @pytest.mark.parametrize("length", [b"3", b"100000000000000", b"many"])
 def test_a_wrong_length_is_no_way_in(rude, length):
     def lie(s):
@@ -527,6 +540,7 @@ def test_a_wrong_length_is_no_way_in(rude, length):
     assert not [p for p in rude.folder.iterdir() if p.suffix != ".part"]
 
 
+@pytest.mark.fault("a Content-Length that is no number", "taken for none; the hash decides")
 def test_a_length_that_is_no_number_counts_as_none(rude):
     def odd(s):
         s.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: many\r\n\r\n" + GOOD)
@@ -534,10 +548,12 @@ def test_a_length_that_is_no_number_counts_as_none(rude):
     assert rude(odd, body=GOOD).read_bytes() == GOOD
 
 
+@pytest.mark.fault("redirections in a circle", "one line")
 def test_addresses_in_a_circle_are_left(rude):
     refused(rude, lambda s: s.answer(302, Location="/a.zip"), match="circle")
 
 
+@pytest.mark.fault("another range than the one asked for", "not added; fetched anew")
 def test_another_part_than_the_one_asked_for_is_not_added(rude):
     rude.folder.mkdir(parents=True)
     (rude.folder / "a.zip.part").write_bytes(GOOD[:10])
@@ -549,6 +565,7 @@ def test_another_part_than_the_one_asked_for_is_not_added(rude):
     assert "Range" not in Rude.heard[1]
 
 
+@pytest.mark.fault("a server that stops or drips", "left, in one line")
 def test_a_server_that_stops_or_drips_is_left(rude, monkeypatch):
     def stop(s):
         s.send_response(200)
@@ -582,6 +599,7 @@ def quick(real):
     return lambda self, part, **options: real(self, part, **options | {"timeout": 0.3, "attempts": 1})
 
 
+@pytest.mark.fault("an address that is none", "one line")
 @pytest.mark.parametrize("address", ["nowhere", "ftp://127.0.0.1/x", "http://"])
 def test_an_address_that_is_none_is_said_in_words(tmp_path, capsys, address):
     assert download.main(["--output", str(tmp_path / "d"), "--mirror", address, "--quiet"]) == 3
@@ -600,6 +618,7 @@ def bomb(folder, payload, name="coronacases_001.nii.gz", **patch):
     return archive
 
 
+@pytest.mark.fault("a bomb of an archive or a file", "refused in one line, nothing kept")
 def test_bombs_are_refused(tmp_path, monkeypatch, chest):
     out = tmp_path / "COVID-19-CT-Seg_20cases"
 
@@ -620,6 +639,7 @@ def test_bombs_are_refused(tmp_path, monkeypatch, chest):
     check(bomb(tmp_path, b"\0" * 10_000), "no scan's size")
 
 
+@pytest.mark.fault("a damaged scan in an archive", "named, in one line, nothing left")
 @pytest.mark.parametrize("payload", [b"no nifti", b"", gzip.compress(b"\0" * 1000, mtime=0)], ids=["text", "empty", "noughts"])
 def test_a_damaged_scan_is_named_and_nothing_is_left(tmp_path, payload):
     out = tmp_path / "COVID-19-CT-Seg_20cases"
@@ -628,6 +648,7 @@ def test_a_damaged_scan_is_named_and_nothing_is_left(tmp_path, payload):
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.fault("a member cut short", "named, in one line, nothing left")
 def test_a_member_cut_short_is_named(tmp_path, chest):
     archive = tmp_path / "COVID-19-CT-Seg_20cases.zip"
     whole = gzip.compress(nib.Nifti1Image(chest.scan.voxels, np.eye(4)).to_bytes(), 1)
@@ -643,6 +664,7 @@ def test_a_member_cut_short_is_named(tmp_path, chest):
     assert list((tmp_path / "COVID-19-CT-Seg_20cases").iterdir()) == []
 
 
+@pytest.mark.fault("links, pipes and devices in an archive", "refused in one line, nothing kept")
 @pytest.mark.parametrize("mode", [0o120777, 0o010644, 0o020644])
 def test_links_pipes_and_devices_are_refused(tmp_path, mode):
     archive = tmp_path / "a.zip"
@@ -654,6 +676,7 @@ def test_links_pipes_and_devices_are_refused(tmp_path, mode):
         download.plan(archive, None)
 
 
+@pytest.mark.fault("one case under two names", "refused in one line, nothing kept")
 def test_one_case_under_two_names_is_refused(tmp_path):
     archive = tmp_path / "a.zip"
     with zipfile.ZipFile(archive, "w") as file:

@@ -285,10 +285,8 @@ def test_a_run_on_folds_of_slices_is_found_again_and_compared(tiny_recipe, data_
 
 
 def test_a_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(seconds_long, data_folder, tmp_path):
-    import time
-
     settings = {"results": str(tmp_path / "r"), "runs": str(tmp_path / "w")}
-    (job,) = engine.jobs(seconds_long[:1], data_folder, stop_at=time.time() - 1, **settings)
+    (job,) = engine.jobs(seconds_long[:1], data_folder, stop_at=training.Deadline.after(-1), **settings)
     assert engine.perform(job) == engine.STOPPED
     assert not job.result.exists()
     (job,) = engine.jobs(seconds_long[:1], data_folder, **settings)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ORDER = ["nifti", "scan", "upright", "record", "anatomy", "trees", "phantom", "cohort", "slices", "blocks", "attention",
-         "networks", "losses", "metrics", "weights", "inference", "external", "training", "grids", "experiments", "engine",
-         "rule", "report", "claims", "words", "verdicts", "plots", "viewer", "drawings", "cli"]  # fmt: skip
+ORDER = ["files", "nifti", "series", "scan", "upright", "dicom", "record", "anatomy", "trees", "phantom", "cohort",
+         "slices", "blocks", "attention", "networks", "losses", "metrics", "weights", "inference", "lungs",
+         "segmentation", "overview", "external", "training", "grids", "experiments", "engine", "rule", "report",
+         "claims", "words", "verdicts", "plots", "viewer", "drawings", "cli"]  # fmt: skip
 MODULES = sorted(p for p in (ROOT / "scoat_lib").rglob("*.py") if p.name != "__init__.py" or p.parent.name == "networks")
 
 

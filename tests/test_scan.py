@@ -99,7 +99,7 @@ def test_refuses_dicom_and_names_dcm2niix(tmp_path):
     folder.mkdir()
     (folder / "IM0001").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 20)
     check_refused(folder / "IM0001", "DICOM", "dcm2niix")
-    check_refused(folder, "DICOM", "dcm2niix")
+    check_refused(folder, "holds no DICOM images")
     (tmp_path / "other").mkdir()
     check_refused(tmp_path / "other", "folder")
 

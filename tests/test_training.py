@@ -164,7 +164,7 @@ def test_workers_do_not_matter(prepared, tmp_path, tiny_recipe):
 
 def test_a_stopped_run_goes_on_to_the_same_weights(prepared, tmp_path, tiny_recipe):
     whole = run(tiny_recipe, prepared, tmp_path / "whole")
-    stopped = run(tiny_recipe, prepared, tmp_path / "cut", stop_at=time.time() - 1)
+    stopped = run(tiny_recipe, prepared, tmp_path / "cut", stop_at=training.Deadline.after(-1))
     assert not stopped.finished
     assert not stopped.weights.exists()
     assert len(run(tiny_recipe, prepared, tmp_path / "cut", at_most=1).curve) == 1

@@ -46,6 +46,23 @@ def test_a_stack_links_its_slider_in_the_browser():
         viewer.stack(pictures, "slice", ["one label"])
 
 
+def test_without_stack_the_kernel_changes_the_picture(monkeypatch):
+    from types import SimpleNamespace
+
+    import ipywidgets
+
+    seven = {name: getattr(ipywidgets, name) for name in ("IntSlider", "HTML", "VBox")}  # all of ipywidgets 7 that is used
+    monkeypatch.setattr(viewer, "widgets", SimpleNamespace(**seven))
+    pictures = [viewer.picture(np.full((8, 8), v)) for v in (0.0, 0.5, 1.0)]
+    slider, shown = viewer.stack(pictures, "slice", ["dark", "grey <b>", "light"], start=1).children
+    assert 'alt="grey &lt;b&gt;"' in shown.value
+    slider.value = 2
+    assert 'alt="light"' in shown.value
+    assert "data:image/png;base64," in shown.value
+    slider.value = 0
+    assert 'alt="dark"' in shown.value
+
+
 def test_figures_have_a_panel_for_each():
     images = [np.random.default_rng(0).random((16, 16))] * 5
     masks = [i > 0.9 for i in images]
@@ -151,3 +168,71 @@ def test_threshold_curves_mark_one_half_and_the_best():
     plt.close(figure)
     with pytest.raises(ValueError, match="none of these"):
         plots.against_threshold({})
+
+
+def test_the_crop_holds_the_lungs_and_leaves_the_rest_out():
+    from scoat_lib import phantom
+    from scoat_lib.scan import window
+
+    person = phantom.patient(3, (128, 128, 32), volume=300)
+    k = int(person.lungs.axial().sum((1, 2)).argmax())
+    image, lungs = window(person.scan.axial()[k]), person.lungs.axial()[k].astype(bool)
+    rows, columns = plots.around_lungs(image)
+    assert lungs[rows, columns].sum() > 0.98 * lungs.sum()
+    assert image[rows, columns].size < 0.6 * image.size
+    assert plots.around_lungs(np.zeros((9, 9))) == (slice(None), slice(None))
+
+
+def test_errors_are_filled_each_in_its_colour():
+    truth, prediction = np.zeros((2, 8, 8), bool)
+    truth[:4], prediction[2:6] = True, True
+    _, ax = plt.subplots()
+    plots.show_errors(ax, np.full((8, 8), 0.5), truth, prediction, "both")
+    _, hit, wrong, missed = (np.asarray(shown.get_array()) for shown in ax.images)
+    for filled, colour, rows in ((hit, plots.HIT, (2, 4)), (wrong, plots.FALSE, (4, 6)), (missed, plots.MISSED, (0, 2))):
+        assert (filled[slice(*rows), :, 3] > 0.5).all()
+        assert (filled[..., 3] > 0).sum() == 16
+        assert filled[rows[0], 0, :3] == pytest.approx(matplotlib.colors.to_rgb(colour))
+    plt.close("all")
+
+
+@pytest.mark.parametrize("kind", ["none", "protanopia", "deuteranopia", "tritanopia"])
+def test_the_three_colours_of_errors_stay_apart_for_the_colour_blind(kind):
+    """Machado et al. 2009, severity 1, on linear light; the distance is CIE76's, about 2 of which can just be seen."""
+    from skimage.color import rgb2lab
+
+    matrix = {
+        "none": np.eye(3),
+        "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+        "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+        "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+    }[kind]
+    seen = []
+    for colour in (plots.HIT, plots.FALSE, plots.MISSED):
+        rgb = np.array(matplotlib.colors.to_rgb(colour))
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        linear = np.clip(np.array(matrix) @ linear, 0, 1)
+        seen.append(rgb2lab(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)))
+    for one in range(3):
+        assert np.linalg.norm(seen[one] - seen[one - 1]) > 35
+
+
+def test_cost_stands_against_score_with_an_interval_and_a_name():
+    patients = {f"p{k}": (0.6 + 0.03 * k, 5000) for k in range(6)}
+    table = table_of({"SCOAT-Net": patients, "U-Net": {n: (d - 0.1, v) for n, (d, v) in patients.items()}})
+    for frame in table.patients.values():
+        frame["fold"] = [k % 3 for k in range(len(frame))]
+    rows = {n: {"DSC": 100 * f.DSC.mean(), "patients": len(f)} for n, f in table.patients.items()}
+    table = report.Table(table.grid, {}, "d", pd.DataFrame(rows).T, table.patients)
+    figure = plots.against_cost(table, {"SCOAT-Net": 1000.0, "U-Net": 380.0}, "GFLOP")
+    ax = figure.axes[0]
+    assert [t.get_text() for t in ax.texts] == ["U-Net", "SCOAT-Net"]
+    bars, dots = ([line for line in ax.lines if len(line.get_xdata()) == n] for n in (2, 1))
+    assert [line.get_xdata()[0] for line in dots] == [380, 1000]
+    for bar, dot in zip(bars, dots, strict=True):
+        low, high = bar.get_ydata()
+        assert low < dot.get_ydata()[0] < high
+    assert dots[1].get_ydata()[0] == pytest.approx(67.5)
+    plt.close(figure)
+    with pytest.raises(ValueError, match="no row of table2"):
+        plots.against_cost(report.Table(table.grid, {}, "d", pd.DataFrame({"DSC": [], "patients": []}), {}), {}, "GFLOP")

@@ -1,6 +1,6 @@
-"""The command `scoat`: phantom, train, evaluate, segment (`run.py`); experiment, report (`study.py`)."""
+"""`scoat`: phantom, train, evaluate (`run.py`); segment (`segment.py`, `many.py`); experiment, report (`study.py`)."""
 
-from scoat_lib.cli import run, study
+from scoat_lib.cli import run, segment, study
 from scoat_lib.cli.app import app, main
 
-__all__ = ["app", "main", "run", "study"]
+__all__ = ["app", "main", "run", "segment", "study"]

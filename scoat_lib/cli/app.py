@@ -14,6 +14,7 @@ import typer
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich takes longer to import than everything else that a help text needs
     context_settings={"help_option_names": ["-h", "--help"]},
     help="SCOAT-Net: segment COVID-19 lung opacification in chest CT. For research and teaching, not for clinical use.",
     epilog="Exit codes: 0 done; 2 the command was misspelt; 3 a file or folder cannot be used (the message says why); "
@@ -51,10 +52,10 @@ def set_threads(number: int) -> None:
 
 def device(wanted: str) -> str:
     """ "cpu" or "cuda"; auto takes a GPU where there is one."""
-    import torch
-
     if wanted not in ("auto", "cpu", "cuda"):
         raise typer.BadParameter(f"{wanted!r} is none of auto, cpu, cuda", param_hint="--device")
+    import torch
+
     if wanted == "cuda" and not torch.cuda.is_available():
         raise typer.BadParameter("torch sees no CUDA device here; use --device cpu", param_hint="--device")
     return "cuda" if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()) else "cpu"

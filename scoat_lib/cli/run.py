@@ -1,11 +1,9 @@
-"""`scoat phantom`, `train`, `evaluate`, `segment`: one scan, one run."""
+"""`scoat phantom`, `train`, `evaluate`: scans that are made, one run."""
 
 from __future__ import annotations
 
 import json
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -81,18 +79,19 @@ def train(
     Leaves RUNS/NAME with the weights, the curve as CSV and TensorBoard logs, and prints that folder.
     Then: scoat evaluate RUNS/NAME.
     """
+    where = choose_device(device)
+    pairs, loss_pairs = parse_options(option or []), parse_options(loss_option or [])
     from scoat_lib import experiments
-    from scoat_lib.training import Recipe
+    from scoat_lib.training import Deadline, Recipe
     from scoat_lib.training import train as train_run
 
     set_threads(threads)
-    where = choose_device(device)
     recipe = Recipe(
         network=network,
-        options=parse_options(option or []),
+        options=pairs,
         width=width,
         loss=loss,
-        loss_options=parse_options(loss_option or []),
+        loss_options=loss_pairs,
         schedule=schedule,
         epochs=epochs,
         until=until,
@@ -123,7 +122,7 @@ def train(
         accelerator=where,
         workers=workers,
         progress=not json_ and sys.stderr.isatty(),
-        stop_at=time.time() + 60 * budget if budget else None,
+        stop_at=Deadline.after(60 * budget) if budget else None,
     )
     last = done.curve[-1] if done.curve else {}
     outcome = {"run": str(folder), "finished": done.finished, "epochs": len(done.curve), **last}
@@ -180,87 +179,3 @@ def evaluate(
         print(f"{patient:<{width}}" + "".join(f"{values[m]:8.3f}" for m in experiments.metrics.METRICS) + mark)
     if path:
         print(f"written to {path}")
-
-
-@app.command()
-def segment(
-    scan: Annotated[Path, typer.Argument(help="A chest CT as NIfTI, in HU (.nii or .nii.gz).")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the mask goes (.nii or .nii.gz).")],
-    weights: Annotated[str | None, typer.Option(help="A weights file; default: the ones that come with scoat.")] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Probability above which a voxel is lesion; default: the weights' own.")
-    ] = None,
-    flip: Annotated[
-        bool | None, typer.Option(help="Average each slice with its mirror image; default: as the weights ask.")
-    ] = None,
-    smooth: Annotated[
-        float | None,
-        typer.Option(
-            min=0, help="Smooth the probabilities through the slices, σ in mm; 0 for none; default: the weights' own."
-        ),
-    ] = None,
-    calibrate: Annotated[
-        bool | None,
-        typer.Option(help="Bring the scan's own air and muscle to their HU first; default: as the weights were trained."),
-    ] = None,
-    assume: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What to believe where the scan's header contradicts itself or is silent: sform, qform, mm, or its axes as "
-            "LPS; hu: take its values as HU whatever they look like. May be repeated."
-        ),
-    ] = None,
-    probability: Annotated[Path | None, typer.Option(help="Also write the probability of each voxel here.")] = None,
-    branches: Annotated[str, typer.Option(help="output (as trained), mean of the four branches, or 1 to 4.")] = "output",
-    batch: Annotated[int, typer.Option(min=1, help="Slices at once; fewer take less memory.")] = 16,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Threads = 0,
-    overwrite: Annotated[bool, typer.Option(help="Replace files that exist.")] = False,
-    json_: AsJson = False,
-) -> None:
-    """Mark the lung opacification in a scan: a mask on the scan's own grid, and its volume (LOV) in cm³.
-
-    Research and teaching only: no medical device, no diagnosis.
-    """
-    from scoat_lib import inference, upright
-    from scoat_lib.nifti import check_assumptions
-    from scoat_lib.scan import Scan, check_distinct, check_hounsfield, check_writable
-    from scoat_lib.weights import load
-
-    set_threads(threads)
-    where = choose_device(device)
-    if threshold is not None and not 0 < threshold < 1:
-        raise typer.BadParameter(f"{threshold} does not lie between 0 and 1", param_hint="--threshold")
-    skip = "hu" in (assume or [])
-    assume = [word for word in assume or [] if word != "hu"]
-    check_assumptions(assume)
-    targets = [output] + ([probability] if probability else [])
-    check_distinct([scan, *([Path(weights)] if weights else [])], targets)
-    for target in targets:
-        check_writable(target, overwrite)
-    volume = Scan.load(scan, assume=assume)
-    warnings = [*volume.notes, *(["not checked for its scale"] if skip else check_hounsfield(volume))]
-    if turned := upright.warning(volume, str(scan)):
-        warnings.append(turned.removeprefix(f"{scan}: "))
-    for text in warnings:
-        print(f"scoat: warning: {scan}: {text}", file=sys.stderr)
-    segmenter = load(weights)
-    if calibrate is not None:
-        segmenter.preprocessing = replace(segmenter.preprocessing, calibrate=calibrate)
-    choice = int(branches) if branches.isdigit() else branches
-    began = time.perf_counter()
-    p = inference.probabilities(segmenter, volume, batch, where, choice, flip, smooth)
-    mask = inference.threshold_mask(p, segmenter.threshold if threshold is None else threshold)
-    mask.save(output, overwrite)
-    if probability:
-        p.save(probability, overwrite)
-    lov = inference.opacification_volume(mask)
-    outcome = {
-        "mask": str(output),
-        "lov_cm3": round(lov, 2),
-        "lesion_voxels": int(mask.voxels.sum()),
-        "spacing_mm": [round(s, 4) for s in volume.spacing],
-        "warnings": warnings,
-        "seconds": round(time.perf_counter() - began, 2),
-    }
-    say(json_, outcome, f"lung opacification volume {lov:.1f} cm³ → {output}")

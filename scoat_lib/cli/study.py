@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -60,9 +59,11 @@ def experiment(
     Killed at any moment, the same command goes on from the last epoch. Two of them may work on the same folders.
     Then: scoat report.
     """
+    which_folds, which_seeds = _numbers(folds, "--folds"), _numbers(seeds, "--seeds") or [0]
+    where = choose_device(device)
     from scoat_lib import engine, grids
     from scoat_lib.external import Slices
-    from scoat_lib.training import Recipe
+    from scoat_lib.training import Deadline, Recipe
 
     base = Recipe(width=width, epochs=epochs, size=size, batch=batch, precision=precision)
     recipes = []
@@ -71,11 +72,10 @@ def experiment(
         unknown = set(only or []) - set(chosen.rows)
         if unknown:
             raise ValueError(f"grid {word} has no row {', '.join(sorted(unknown))}; known: {', '.join(chosen.rows)}")
-        wanted = chosen.recipes(base, _numbers(folds, "--folds"), _numbers(seeds, "--seeds") or [0])
+        wanted = chosen.recipes(base, which_folds, which_seeds)
         if only:
             wanted = [r for r, label in zip(wanted, list(chosen.rows) * len(wanted), strict=False) if label in only]
         recipes += wanted
-    where = choose_device(device)
     if external:
         Slices.load(external)  # refuses a bad folder before hours of training
     jobs = engine.jobs(
@@ -87,7 +87,7 @@ def experiment(
         device=where,
         external=str(external) if external else None,
         threads=threads,
-        stop_at=time.time() + 60 * budget if budget else None,
+        stop_at=Deadline.after(60 * budget) if budget else None,
     )
     left = engine.missing(jobs)
     counts = {"wanted": len(jobs), "present": len(jobs) - len(left), "missing": len(left)}
@@ -125,11 +125,11 @@ def report_(
     With --output each table becomes NAME.txt (or .csv, .tex) and NAME.png; Figure 3's box plot and the volumes of the
     reference network too.
     """
+    if format_ not in ("text", "csv", "latex"):
+        raise typer.BadParameter(f"{format_!r} is none of text, csv, latex", param_hint="--format")
     from scoat_lib import claims as ledger
     from scoat_lib import grids, report
 
-    if format_ not in ("text", "csv", "latex"):
-        raise typer.BadParameter(f"{format_!r} is none of text, csv, latex", param_hint="--format")
     for path in report.strays(results):
         print(f"scoat: warning: {path}: is no result (those are named by 20 hex digits) and is left out", file=sys.stderr)
     found = report.load(results)
@@ -166,6 +166,12 @@ def report_(
 def _write_report(output: Path, files: dict[str, str], chosen: list, overwrite: bool, pair: tuple[str, str] | None) -> None:
     """The tables' files and figures; nothing is written if one of the names is taken."""
     from scoat_lib import plots
+    from scoat_lib.files import whole_file, write_whole
+
+    def draw(figure, name: str) -> None:
+        """Write a figure, whole or not at all."""
+        with whole_file(output / name, ".png") as temporary:
+            figure.savefig(temporary, dpi=150)
 
     figures = [f"{stem}{part}.png" for stem, _ in chosen for part in (("-pair",) if pair else ("", "-figure3"))]
     names = [*files, *figures]
@@ -174,16 +180,16 @@ def _write_report(output: Path, files: dict[str, str], chosen: list, overwrite: 
         if (output / name).exists() and not overwrite:
             raise ValueError(f"{output / name}: exists; choose another folder, or say --overwrite")
     for name, text in files.items():
-        (output / name).write_text(text + "\n")
+        write_whole(output / name, text + "\n")
     for stem, table in chosen:
         if pair:
-            plots.paired_differences(table, *pair).savefig(output / f"{stem}-pair.png", dpi=150)
+            draw(plots.paired_differences(table, *pair), f"{stem}-pair.png")
             continue
-        plots.table_figure(table).savefig(output / f"{stem}.png", dpi=150)
+        draw(plots.table_figure(table), f"{stem}.png")
         reference = table.patients[table.grid.reference]
         if len(reference):
             title = f"{table.grid.reference}, {table.scale}"
-            plots.box_plot(reference, title).savefig(output / f"{stem}-figure3.png", dpi=150)
+            draw(plots.box_plot(reference, title), f"{stem}-figure3.png")
             if reference.true_ml.notna().any():
-                plots.bland_altman(reference, title).savefig(output / f"{stem}-volumes.png", dpi=150)
+                draw(plots.bland_altman(reference, title), f"{stem}-volumes.png")
     print(f"{len(list(output.iterdir()))} files in {output}")

@@ -376,13 +376,15 @@ def test_what_the_network_of_the_page_finds_on_the_phantom_and_what_it_misses():
         marked = torch.sigmoid(segmenter.model(x))[0, 0].numpy() > segmenter.threshold
     regions, number = ndimage.label(truth[z], np.ones((3, 3)))
     sizes = ndimage.sum_labels(truth[z], regions, range(1, number + 1))
-    hit = [marked[regions == k + 1].any() for k in np.argsort(-sizes)]
-    assert hit[:2] == [True, True]
-    assert not any(hit[2:])
+    order = np.argsort(-sizes)
+    found = [int(marked[regions == k + 1].sum()) for k in order]
+    assert found[1] > 0.9 * sizes[order[1]]
+    assert 0.2 < found[0] / sizes[order[0]] < 0.3, "the page: three quarters of the largest are missed"
+    assert sum(found[2:]) == 1
     small = {3: "three", 4: "four", 5: "five"}[number - 2]
-    assert f"It finds the two largest, though nobody showed it a phantom. What does it miss? The {small} small ones" in prose(
-        "06-scoatnet"
-    )
+    assert "It finds the two largest, though nobody showed it a phantom. What does it miss?" in prose("06-scoatnet")
+    assert f"The {small} small ones, but for a pixel, and three quarters of the largest." in prose("06-scoatnet")
+    assert 0 < int((marked & ~truth[z]).sum()) < marked.sum() / 2, "a few pixels are invented"
     white = (regions == 1 + int(sizes.argmax())) & (person.scan.axial()[z] > -150)
     assert white.sum() > 10
     assert marked[white].mean() < 0.5, "the whitest part of the largest"

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -80,6 +81,59 @@ def test_code_parameters_package_and_scans_make_a_chapter_run_again(runs, tmp_pa
     (house / "scoat_lib" / "losses.py").write_text("changed = True")
     run_all(tmp_path)
     assert len(done) == 6
+
+
+def test_a_chapter_killed_while_it_runs_anew_does_not_pass_for_the_old(runs, tmp_path, monkeypatch):
+    path, _ = runs
+    run_all(tmp_path)
+
+    def killed(source, target, parameters, threads):
+        target.write_text(notebook(code="2 + 2"))
+        raise KeyboardInterrupt
+
+    path.write_text(notebook(code="2 + 2"))
+    as_before = build.run
+    monkeypatch.setattr(build, "run", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(tmp_path)
+    monkeypatch.setattr(build, "run", as_before)
+    path.write_text(notebook())  # back to the code whose key was on record
+    assert "run 2" in run_all(tmp_path)
+
+
+@pytest.mark.parametrize("cut_off", [True, False], ids=["killed", "the clock set back"])
+def test_a_site_cut_off_or_from_the_future_is_built_from_nothing(cut_off, tmp_path, monkeypatch, tried):
+    """Sphinx takes a page that is newer than its source for whole."""
+    for name in ("chapters", "fill_in", "replace_changed"):
+        monkeypatch.setattr(build, name, lambda *_: [])
+    monkeypatch.setattr(build.vendor, "serve_from", lambda _: None)
+    page = tmp_path / "_build" / "html" / "page.html"
+    page.parent.mkdir(parents=True)
+    kept = []
+
+    def jupyter_book(*_, **__):
+        kept.append(page.exists())
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text("<html>")
+        if cut_off and len(kept) == 1:
+            raise KeyboardInterrupt
+        return subprocess.CompletedProcess([], 0)
+
+    monkeypatch.setattr(build.subprocess, "run", jupyter_book)
+    if cut_off:
+        with pytest.raises(KeyboardInterrupt):
+            build.build_site(tmp_path, tmp_path)
+    else:
+        build.build_site(tmp_path, tmp_path)
+        ahead = page.stat().st_mtime + 3600
+        os.utime(page, (ahead, ahead))
+    build.build_site(tmp_path, tmp_path)
+    build.build_site(tmp_path, tmp_path)
+    assert kept == [False, False, True]
+    tried(
+        "the site's builder killed" if cut_off else "the clock set back between two builds of the site",
+        "the site is built from nothing",
+    )
 
 
 def test_only_changed_files_get_a_new_date(tmp_path):

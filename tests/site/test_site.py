@@ -41,7 +41,7 @@ FLAGS = [
 WIDTHS = {"desktop": 1280, "phone": 390}
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = ["intro", *(Path(entry["file"]).name for part in TOC["parts"] for entry in part["chapters"])]
-VIEWERS = [path.stem for path in build.chapters()]
+VIEWERS = [path.stem for path in build.chapters() if build.WIDGET_VIEW in path.read_text()]
 KNOWN = ()  # console errors that are not ours: none is left
 HEAVIEST_PAGE, HEAVIEST_SITE = 2e6, 60e6  # bytes
 

@@ -1,0 +1,446 @@
+"""Every scan of a folder, one after the other: a mask each, one table, and going on after a kill.
+
+Beside NAME_mask.nii.gz lies NAME.json: what was asked for, of which file, and the scan's row of the table. It says "begun"
+before the mask is written and "done" after, so what a kill leaves is told from what is whole, and from what others put there.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+import scoat_lib
+from scoat_lib import segmentation, weights
+from scoat_lib.cli.app import in_words
+from scoat_lib.nifti import ScanError, holds_dicom
+from scoat_lib.scan import Scan, whole_file
+
+if TYPE_CHECKING:
+    from scoat_lib.overview import Visit
+
+TABLE, LOCK = "scans.csv", ".scoat.lock"
+BEGUN, DONE, FAILED, CHANGED = "begun", "done", "failed", "changed"
+SUFFIXES = (".nii", ".nii.gz")
+COLUMNS = ("name", "scan", "state", "volume_cm3", "right_lung_percent", "left_lung_percent", "lungs_percent", "warnings",
+           "reason", "seconds", "weights", "threshold", "version")  # fmt: skip
+SHARES = {"right_lung_percent": "right", "left_lung_percent": "left", "lungs_percent": "both"}
+EVERY = 5.0  # seconds between two writings of the table: of ten thousand scans it is long
+DATED = re.compile(r"(?P<patient>.+)[_-](?P<day>\d{4}-\d{2}-\d{2})")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the next scan would fare no better
+LEFT_BEHIND = re.compile(r"\.[a-z0-9_]{8}(\.nii|\.nii\.gz|\.json|\.csv|\.html|\.png)")  # `whole_file` of a killed process
+
+
+@dataclass(frozen=True)
+class Item:
+    """A scan to be segmented. name: of its mask. path: a file, or a folder with a series. shown: its path within the folder."""
+
+    name: str
+    path: Path
+    shown: str
+
+
+def find(folder: Path, leave_out: tuple[Path, ...] = ()) -> list[Item]:
+    """The scans of a folder by name: its own NIfTI files, and itself and each folder in it that holds DICOM files.
+
+    leave_out: folders that are not looked into. ScanError where there is none, or where two scans would share a name.
+    """
+    paths = [p for p in sorted(folder.iterdir()) if p.name.lower().endswith(SUFFIXES) and p.is_file() and _seen(p)]
+    for inside, folders, _ in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and not _among(Path(inside, f), leave_out))
+        if holds_dicom(Path(inside)):
+            paths.append(Path(inside))
+    names: dict[str, list[Path]] = {}
+    for path in paths:
+        names.setdefault(_name(path, folder), []).append(path)
+    items = []
+    for name, alike in names.items():
+        for path in alike:
+            shown = path.relative_to(folder).as_posix() if path != folder else folder.resolve().name
+            items.append(Item(name if len(alike) == 1 else shown.replace("/", "_"), path, shown))
+    twice = sorted({i.name for i in items if sum(i.name.lower() == other.name.lower() for other in items) > 1})
+    if twice:
+        raise ScanError(f"{folder}: several scans would have a mask of the name {twice[0]}; rename one")
+    if not items:
+        raise ScanError(
+            f"{folder}: holds no scan; scoat looks for .nii and .nii.gz files in it, and for folders of DICOM files"
+        )
+    return sorted(items, key=lambda item: item.name)
+
+
+def _seen(path: Path) -> bool:
+    return not path.name.startswith(".")
+
+
+def _among(path: Path, others: tuple[Path, ...]) -> bool:
+    return any(other.exists() and path.samefile(other) for other in others)
+
+
+def _name(path: Path, folder: Path) -> str:
+    if path.is_dir():
+        return folder.resolve().name if path == folder else path.relative_to(folder).as_posix().replace("/", "_")
+    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+
+
+def print_of(path: Path) -> dict:
+    """What a file, or a folder of files, is known by: bytes, time of change, SHA-256."""
+    return _stat_of(path) | {"sha256": _digest(path)}
+
+
+def is_still(path: Path, known: dict) -> bool:
+    """Whether a file is what `print_of` saw; its content is read only where its time of change differs."""
+    now = _stat_of(path)
+    if now["bytes"] != known.get("bytes"):
+        return False
+    return now["changed_ns"] == known.get("changed_ns") or _digest(path) == known.get("sha256")
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(p for p in path.iterdir() if p.is_file() and _seen(p)) if path.is_dir() else [path]
+
+
+def _stat_of(path: Path) -> dict:
+    stats = [p.stat() for p in _files(path)]
+    return {"bytes": sum(s.st_size for s in stats), "changed_ns": max((s.st_mtime_ns for s in stats), default=0)}
+
+
+def _digest(path: Path) -> str:
+    whole = hashlib.sha256()
+    for part in _files(path):
+        with open(part, "rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
+
+
+class Folder:
+    """The folder of masks: which scans are done, and the files of each.
+
+    output: for masks, records and table. settings: what two masks must share to stand in one table. probability, report:
+    folders for those too, or None.
+    """
+
+    def __init__(self, output: Path, settings: dict, probability: Path | None = None, report: Path | None = None):
+        self.output, self.settings, self.probability, self.report = output, settings, probability, report
+
+    def record(self, item: Item) -> Path:
+        """The JSON beside the mask."""
+        return self.output / f"{item.name}.json"
+
+    def targets(self, item: Item) -> dict[str, Path]:
+        """The files that are asked for, by kind."""
+        wanted = {"mask": self.output / f"{item.name}_mask.nii.gz"}
+        if self.probability:
+            wanted["probability"] = self.probability / f"{item.name}_probability.nii.gz"
+        if self.report:
+            wanted |= {"page": self.report / f"{item.name}.html", "picture": self.report / f"{item.name}.png"}
+        return wanted
+
+    def known(self, item: Item) -> dict | None:
+        """The record of a scan; None where there is none that this command wrote."""
+        try:
+            content = json.loads(self.record(item).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return content if isinstance(content, dict) and content.get("made by") == "scoat segment" else None
+
+    def state(self, item: Item) -> tuple[str, str]:
+        """("to do" | "done" | "changed" | "other", why): other is what lies there and was made otherwise, or by others."""
+        record, targets = self.known(item), self.targets(item)
+        if record is None or record["state"] == FAILED:  # where it failed it left nothing
+            places = [*targets.values(), *([self.record(item)] if record is None else [])]
+            taken = [p.name for p in places if p.exists()]
+            return ("other", f"{taken[0]} was not made by this command") if taken else ("to do", "")
+        if record["state"] != DONE:
+            return "to do", ""
+        for key, value in self.settings.items():
+            if record["settings"].get(key) != value:
+                return "other", f"{item.name} has {key} {record['settings'].get(key)}, now {value}"
+        if not targets["mask"].exists():
+            return "to do", ""
+        if not is_still(item.path, record["of"]):
+            return "other", f"{item.shown} has changed since its mask was made"
+        files = record["files"]
+        if not is_still(targets["mask"], files["mask"]):
+            return CHANGED, ""
+        for kind, path in targets.items():
+            if path.exists() and not (kind in files and is_still(path, files[kind])):
+                return "other", f"{path.name} was not made with this mask"
+        return (DONE, "") if all(path.exists() for path in targets.values()) else ("to do", "")
+
+    def write(self, item: Item, state: str, row: dict, **more) -> dict:
+        """Write the record of a scan, whole or not at all."""
+        content = {"made by": "scoat segment", "state": state, "settings": self.settings, "row": row} | more
+        with whole_file(self.record(item), ".json") as temporary:
+            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False))
+        return row
+
+    def tidy(self) -> None:
+        """Remove the half files of a process that was killed."""
+        for folder in {self.output, self.probability, self.report} - {None}:
+            for path in folder.iterdir():
+                if LEFT_BEHIND.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+
+
+def segment(
+    folder: Path,
+    output: Path,
+    weights_name: str | None,
+    options: segmentation.Options,
+    *,
+    probability: Path | None = None,
+    report: Path | None = None,
+    follow_up: Path | None = None,
+    dates: Path | None = None,
+    labels: bool = False,
+    batch: int = 16,
+    device: str = "cpu",
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> list[dict]:
+    """Segment every scan of a folder into another; the rows of the table, one a scan (COLUMNS).
+
+    probability, report, follow_up: folders for the probabilities, the page of each scan, the page of each patient with two
+    dates. dates: a CSV with the columns name, patient, date; None takes them from names like ID_2020-01-30. labels: write the
+    files for viewers too. One scan is in memory at a time. Finished scans are not done again.
+    Raises ScanError where a folder cannot be used, where another process is at work in it, or (without overwrite) where files
+    lie there that were made otherwise.
+    """
+    segmenter = weights.load(weights_name)
+    file = weights.place(weights_name)
+    label = f"{file.stem} {_digest(file)[:12]}"
+    work = Folder(output, {"weights": label} | options.settled(segmenter), probability, report)
+    outputs = tuple(p for p in (output, probability, report, follow_up) if p)
+    for target in outputs:
+        _check_folder(target, folder)
+    items = find(folder, outputs)
+    patients = _patients(items, dates) if follow_up else {}
+    for target in outputs:
+        target.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(output / LOCK, timeout=0):
+            work.tidy()
+            _check_table(output / TABLE, overwrite)
+            if labels:
+                segmentation.write_labels(output, overwrite)
+            rows = _all(items, work, segmenter, options, batch, device, overwrite, quiet)
+            if follow_up:
+                _follow_up(patients, rows, work, options, follow_up, overwrite)
+            return [rows[item] for item in items]
+    except Timeout:
+        raise ScanError(
+            f"{output}: busy, another scoat is at work in this folder; wait for it to end, or choose another folder"
+        ) from None
+
+
+def _check_folder(target: Path, folder: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise ScanError(f"{target}: is a file; of a folder of scans the output is a folder")
+    if target.exists() and target.samefile(folder):
+        raise ScanError(f"{target}: is the folder of the scans; choose another one for what is written")
+
+
+def _check_table(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite and not path.read_text(errors="replace").startswith(",".join(COLUMNS[:3])):
+        raise ScanError(f"{path}: exists and is another table; choose another folder, or say --overwrite")
+
+
+def _all(items: list[Item], work: Folder, segmenter, options, batch, device, overwrite, quiet) -> dict[Item, dict]:
+    rows, left = {}, []
+    states = {item: work.state(item) for item in items}
+    others = [why for state, why in states.values() if state == "other"]
+    if others and not overwrite:
+        raise ScanError(
+            f"{work.output}: {len(others)} of its files {'was' if len(others) == 1 else 'were'} made otherwise ({others[0]}); "
+            "choose another folder, or say --overwrite to make them again"
+        )
+    inodes = {(s.st_dev, s.st_ino) for s in (item.path.stat() for item in items)}
+    for item, (state, _) in states.items():
+        if any(p.exists() and (p.stat().st_dev, p.stat().st_ino) in inodes for p in work.targets(item).values()):
+            raise ScanError(f"{work.output}: holds a link to one of the scans, which would be lost; choose another folder")
+        if state == DONE:
+            rows[item] = work.known(item)["row"]
+        elif state == CHANGED:
+            rows[item] = _changed(work, item)
+        else:
+            left.append(item)
+    _write_table(work.output, items, rows)
+    if rows and not quiet:
+        print(f"{len(rows)} of {len(items)} scans were done before", file=sys.stderr)
+    written = time.monotonic()
+    try:
+        for item, bar in _progress(left, quiet):
+            rows[item] = row = _one(item, work, segmenter, options, batch, device)
+            for text in [row["reason"]] if row["reason"] else row["warnings"].split(" | "):
+                if text:
+                    bar(f"scoat: {'' if row['reason'] else f'warning: {item.shown}: '}{text}")
+            if time.monotonic() - written > EVERY:
+                _write_table(work.output, items, rows)
+                written = time.monotonic()
+    finally:
+        _write_table(work.output, items, rows)
+    return rows
+
+
+def _progress(left: list[Item], quiet: bool) -> Iterator:
+    """Each scan with a function that prints a line; a bar with the time left on a terminal, else a line a scan."""
+    bar = tqdm(left, unit="scan", disable=True if quiet else None, dynamic_ncols=True, file=sys.stderr)
+    began = time.monotonic()
+    for number, item in enumerate(bar, 1):
+        yield item, (lambda text: tqdm.write(text, file=sys.stderr))
+        if bar.disable and not quiet:
+            minutes = (time.monotonic() - began) / number * (len(left) - number) / 60
+            print(f"{number} of {len(left)}: {item.name}, about {minutes:.1f} min left", file=sys.stderr, flush=True)
+
+
+def _one(item: Item, work: Folder, segmenter, options, batch, device) -> dict:
+    """Segment one scan and write its files; the row. What is wrong with the scan becomes the row's reason."""
+    row = dict.fromkeys(COLUMNS, "") | {
+        "name": item.name,
+        "scan": item.shown,
+        "weights": work.settings["weights"],
+        "threshold": work.settings["threshold"],
+        "version": scoat_lib.__version__,
+    }
+    began, targets = time.perf_counter(), work.targets(item)
+    try:
+        of = print_of(item.path)
+        work.write(item, BEGUN, row)
+        found = segmentation.of(Scan.load(item.path, assume=options.assume), segmenter, options, device, batch)
+        row |= _measured(found)
+        found.save(targets["mask"])
+        if "probability" in targets:
+            found.probability_scan.save(targets["probability"])
+        if "page" in targets:
+            _write_report(targets["page"], found, item, work)
+        row |= {"state": DONE, "seconds": round(time.perf_counter() - began, 2)}
+        return work.write(item, DONE, row, of=of, files={kind: print_of(path) for kind, path in targets.items()})
+    except Exception as error:  # whatever one scan does to a library, the others are not to wait for it
+        if os.environ.get("SCOAT_DEBUG") or (isinstance(error, OSError) and error.errno in FULL):
+            raise
+        for path in targets.values():  # of an earlier time: it would stand beside a row that says there is none
+            path.unlink(missing_ok=True)
+        reason = in_words(error)
+        reason = reason if item.path.name in reason else f"{item.shown}: {reason}"
+        row |= dict.fromkeys(("volume_cm3", "warnings", *SHARES), "")
+        row |= {"state": FAILED, "reason": reason, "seconds": round(time.perf_counter() - began, 2)}
+        return work.write(item, FAILED, row)
+
+
+def _write_report(page: Path, found: segmentation.Segmentation, item: Item, work: Folder) -> None:
+    from scoat_lib import overview  # matplotlib is needed for pages only
+
+    made = segmentation.facts(work.settings["weights"], work.settings)
+    overview.write(page, *overview.report(found, item.name, made, work.settings["threshold"]))
+
+
+def _measured(found: segmentation.Segmentation) -> dict:
+    """Volume, shares of the lungs and warnings of a scan, as the table shows them."""
+    shares, said = found.percent()
+    percent = {column: round(shares[side], 2) for column, side in SHARES.items() if side in shares}
+    return {"volume_cm3": round(found.volume, 2), "warnings": " | ".join([*found.warnings, *said])} | percent
+
+
+def _patients(items: list[Item], dates: Path | None) -> dict[str, list[tuple[date, Item]]]:
+    """The dates of each patient who has two or more; ScanError where the dates cannot be read, or where nobody has two."""
+    patients: dict[str, list[tuple[date, Item]]] = {}
+    if dates is None:
+        for item in items:
+            if found := DATED.fullmatch(item.name):
+                patients.setdefault(found["patient"], []).append((_day(found["day"], item.shown), item))
+    else:
+        known = {key: item for item in items for key in (item.name, item.shown)}
+        for row in _dated_rows(dates):
+            if row["name"] in known:
+                day = _day(row["date"], f"{dates}: {row['name']}")
+                patients.setdefault(row["patient"], []).append((day, known[row["name"]]))
+    several = {patient: visits for patient, visits in patients.items() if len(visits) > 1}
+    if not several:
+        raise ScanError(
+            "no patient has two dates, so there is no follow-up; name scans ID_2020-01-30.nii.gz, or give --dates a CSV with "
+            "the columns name, patient, date"
+        )
+    for patient in several:
+        if not patient or patient.startswith(".") or re.search(r"[/\\\0]", patient):
+            raise ScanError(f"{dates}: {patient!r} cannot be a page's name; use letters, digits, - and _")
+    return several
+
+
+def _dated_rows(dates: Path) -> list[dict]:
+    try:
+        with open(dates, newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            missing = {"name", "patient", "date"} - set(reader.fieldnames or ())
+            if missing:
+                raise ScanError(f"{dates}: has no column {', '.join(sorted(missing))}; needed: name, patient, date")
+            return [{key: (row[key] or "").strip() for key in ("name", "patient", "date")} for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ScanError(f"{dates}: is not a CSV in UTF-8 ({error})") from error
+
+
+def _day(text: str, where: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ScanError(f"{where}: {text!r} is no date; write it as 2020-01-30") from None
+
+
+def _follow_up(patients: dict, rows: dict[Item, dict], work: Folder, options, folder: Path, overwrite: bool) -> None:
+    """A page for each patient with two dates that have a mask; one scan in memory at a time."""
+    from scoat_lib import overview
+
+    for patient, dated in patients.items():
+        page = folder / f"{patient}.html"
+        if page.exists() and not overwrite and overview.GENERATOR not in page.read_text(errors="replace")[:2000]:
+            raise ScanError(f"{page}: exists and is another file; choose another folder, or say --overwrite")
+        usable = [(day, item) for day, item in dated if rows[item]["state"] in (DONE, CHANGED)]
+        if len(usable) > 1:
+            visits = [_visit(day, item, rows[item], work, options) for day, item in usable]
+            made = segmentation.facts(work.settings["weights"], work.settings)
+            overview.write(page, overview.follow_up(patient, visits, made))
+
+
+def _visit(day: date, item: Item, row: dict, work: Folder, options) -> Visit:
+    from scoat_lib import overview
+
+    scan, mask = Scan.load(item.path, assume=options.assume), Scan.load(work.targets(item)["mask"], mask=True)
+    share = row.get("lungs_percent")
+    view = overview.largest_view(scan, mask)
+    return overview.Visit(
+        day, item.name, float(row["volume_cm3"]), None if share in ("", None) else share, row["warnings"], view
+    )
+
+
+def _changed(work: Folder, item: Item) -> dict:
+    """The row of a mask that was changed by hand since: its volume is counted anew, the file is left alone."""
+    row = work.known(item)["row"] | dict.fromkeys(SHARES, "")
+    said = [row["warnings"]] if row["warnings"] else []
+    said.append("the mask was changed since it was made; it is kept, and its volume counted anew")
+    path = work.targets(item)["mask"]
+    try:
+        row |= {"state": CHANGED, "volume_cm3": round(Scan.load(path, mask=True).volume(), 2)}
+    except ScanError as error:
+        row |= {"state": FAILED, "volume_cm3": "", "reason": in_words(error)}
+    return row | {"warnings": " | ".join(said)}
+
+
+def _write_table(output: Path, items: list[Item], rows: dict[Item, dict]) -> None:
+    """The table of what is finished; the lungs' columns are left out where this version finds no lungs."""
+    columns = [c for c in COLUMNS if c not in SHARES or segmentation.optional("lungs")]
+    with whole_file(output / TABLE, ".csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows[item] for item in items if item in rows)

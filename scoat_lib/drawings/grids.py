@@ -1,0 +1,199 @@
+"""Figures 1 and 2 in a layout of our own, as SVG: the plain U-Net, the grids of UNet++ and SCOAT-Net, one attention node.
+
+Text and lines take the colour of the page around them, so a drawing reads on light and on dark ground. Pointing at a node of
+a grid (or moving to it with the tab key) leaves only what it takes; that is done in CSS, without a kernel or a script.
+"""
+
+from __future__ import annotations
+
+import re
+
+from scoat_lib.drawings import svg
+from scoat_lib.drawings.svg import ARROWS, COLOURS, Drawing, box, circle, drawing, frame, label, line, number
+
+DEPTH = 4
+LARGE = {"step": (190, 140), "box": (136, 54), "origin": (132, 116)}  # with H × W × C in each node
+SMALL = {"step": (112, 96), "box": (76, 36), "origin": (88, 96)}
+
+
+def takes(i: int, j: int, network: str = "unetpp") -> list[tuple[int, int]]:
+    """The nodes whose outputs X(i,j) takes, the one below last; of the encoder's, the one above. network: also "unet"."""
+    if j == 0:
+        return [(i - 1, 0)] if i else []
+    earlier = [(i, 0)] if network == "unet" else [(i, k) for k in range(j)]
+    return [*earlier, (i + 1, j - 1)]
+
+
+def grid(network: str, side: int = 512, width: int = 64, sizes: bool = True) -> Drawing:
+    """The nodes of "unet", "unetpp" or "scoatnet" with every connection, and H × W × C at each node.
+
+    side: of the input slice, in pixels. width: channels at full resolution. sizes: whether H × W × C is written.
+    Raises ValueError for a network that is no such grid.
+    """
+    body, style = _panel(network, side, width, sizes, LARGE)
+    title = {"unet": "U-Net", "unetpp": "UNet++", "scoatnet": "SCOAT-Net"}[network]
+    text = f"{title} as a grid. {_words(network, side, width)}"
+    return drawing(f"grid-{network}", 964, 712, body + _legend(network, 560, 470), text, style)
+
+
+def beside() -> Drawing:
+    """The plain U-Net beside UNet++, without sizes: what the second adds to the first."""
+    parts, rules = [], ""
+    for place, (network, title) in enumerate((("unet", "U-Net"), ("unetpp", "UNet++"))):
+        body, style = _panel(network, 512, 64, False, SMALL)
+        head = f'<text x="400" y="470" class="big">{title}</text>'
+        parts.append(f'<g transform="translate({594 * place} 0)">{head}{body}</g>')
+        rules += style
+    text = (
+        "U-Net beside UNet++. U-Net: five encoder nodes down the left side, four decoder nodes up the diagonal, one long "
+        "copy in each of four levels. UNet++: the same outline, its inside filled with six more nodes, and each node joined "
+        "with all earlier ones of its level."
+    )
+    return drawing("beside", 1180, 506, "".join(parts), text, rules, least=640)
+
+
+def node() -> Drawing:
+    """One attention node X(i,j+1): equations 1 to 6 on its arrows, with the shape of what flows along them."""
+    a, p, e, m = (COLOURS[k] for k in ("attention", "plain", "encoder", "map"))
+    parts = [
+        frame(170, 172, 345, 262, "where", a),
+        frame(570, 190, 290, 130, "what", m),
+        box(0.5, 28, 157, 54, "x(i,0) … x(i,j−1)", "H × W × C_u each", p),
+        box(2, 110, 154, 54, "x(i,j)", "H × W × C_u", p),
+        box(2, 350, 154, 54, "x(i+1,j)", "H/2 × W/2 × C_d", e),
+        box(184, 352, 54, 50, "F_U", "", ARROWS["up"]),
+        box(268, 196, 60, 38, "H_R", "", a),
+        box(268, 276, 60, 38, "H_R", "", a),
+        circle(362, 255, "+", a),
+        box(392, 236, 56, 38, "H_S", "", a),
+        circle(420, 377, "×", a),
+        box(522, 28, 34, 378, "", "", p),
+        f'<text transform="translate(544 217) rotate(-90)" class="name">{svg.text("x_c : concatenation")}</text>',
+        box(584, 228, 122, 56, "x_g", "mean of H × W", m),
+        box(724, 228, 126, 56, "x_V", "σ(w₂ ReLU(w₁·))", m),
+        circle(787, 137, "×", m),
+        box(838, 110, 84, 54, "H_R²", "two 3 × 3", a),
+        box(838, 350, 84, 54, "H_R", "1 × 1", a),
+        circle(958, 255, "+", a),
+        box(992, 228, 108, 54, "x(i,j+1)", "H × W × C_u", a),
+        line("M156 55H518"), line("M156 137H518"), line("M163 137V215H264"), line("M156 377H180"), line("M238 377H404"),
+        line("M252 377V295H264"), line("M328 215H362V239"), line("M328 295H362V271"), line("M378 255H388"),
+        line("M420 274V361"), line("M436 377H518"), line("M556 137H771"), line("M564 137V256H580"), line("M706 256H720"),
+        line("M787 228V153"), line("M803 137H834"), line("M556 377H834"), line("M922 137H958V239"),
+        line("M922 377H958V271"), line("M974 255H988"),
+        label(300, 398, "H × W × C_u"), label(428, 298, "x_M", "start"), label(428, 318, "H × W × 1", "start"),
+        label(428, 348, "1 + x_M", "start"), label(452, 398, "x_s", "start"),
+        label(664, 128, "x_c : H × W × C_m"), label(797, 178, "C_m weights", "start"), label(700, 398, "H × W × C_m"),
+        number(384, 222, 1), number(396, 352, 2), number(539, 14, 3), number(600, 218, 4), number(740, 218, 5),
+        number(932, 255, 6),
+    ]  # fmt: skip
+    text = (
+        "One attention node of SCOAT-Net, from left to right. The coarser node's output is enlarged by F_U. Equation 1: it and "
+        "x(i,j) each pass an H_R, are added, and H_S makes of the sum the map x_M of one channel. Equation 2: one plus the map "
+        "multiplies the enlarged features, which gives x_s. Equation 3: x_s and all earlier outputs of the level are "
+        "concatenated to x_c. Equation 4: the mean of each channel, x_g. Equation 5: a weight for each channel, x_V. "
+        "Equation 6: the weighted x_c passes H_R squared, the unweighted one H_R, and their sum is the node's output."
+    )
+    larger = "#drawing-node .name{font-size:17px}#drawing-node .size{font-size:15.5px}#drawing-node .inner{font-size:14.5px}"
+    return drawing("node", 1104, 442, "".join(parts), text, larger, least=640)
+
+
+def _place(i: int, j: int, form: dict) -> tuple[int, int]:
+    """The middle of a node."""
+    return form["origin"][0] + form["step"][0] * j, form["origin"][1] + form["step"][1] * i
+
+
+def _kind(network: str, i: int, j: int) -> str:
+    if j == 0:
+        return "encoder"
+    return "attention" if network == "scoatnet" and i > 0 else "plain"
+
+
+def _panel(network: str, side: int, width: int, sizes: bool, form: dict) -> tuple[str, str]:
+    """A grid's elements, and the rules that leave a node's inputs alone when it is pointed at."""
+    if network not in ("unet", "unetpp", "scoatnet"):
+        raise ValueError(f"{network!r} is drawn by no grid; known: unet, unetpp, scoatnet")
+    wanted = [(i, j) for i in range(DEPTH + 1) for j in range(DEPTH + 1 - i)]
+    if network == "unet":
+        wanted = [(i, j) for i, j in wanted if j == 0 or i + j == DEPTH]
+    root, edges, boxes, rules = f".p-{network}", [], [], []
+    w, h = form["box"]
+    for i, j in wanted:
+        x, y = _place(i, j, form)
+        for a, b in takes(i, j, network) if network != "unet" or j == 0 else [(i, 0), (i + 1, j - 1)]:
+            edges.append(_edge(a, b, i, j, form))
+        size = f"{side >> i} × {side >> i} × {width << i}"
+        names = [f"X({a},{b})" for a, b in takes(i, j, network)]
+        source = "the slice" if not names else names[0] if j == 0 else f"{', '.join(names[:-1])} and, enlarged, {names[-1]}"
+        tip = f"<title>X({i},{j}) takes {source}; it gives {size}</title>"
+        colour = COLOURS[_kind(network, i, j)]
+        inner = box(x - w // 2, y - h // 2, w, h, f"X({i},{j})", size if sizes else "", colour)
+        role = f'role="img" aria-label="{re.sub("<[^>]+>", "", tip)}"'
+        boxes.append(f'<g class="n n{i}{j}" tabindex="0" {role}>{tip}{inner}</g>')
+        pointed = f"{root}:has(.n{i}{j}:is(:hover,:focus))"
+        rules.append(f"{pointed} .e:not(.to{i}{j}){{opacity:.1}}{pointed} .to{i}{j}{{opacity:1;stroke-width:3}}")
+        if i == 0 and j and (network != "unet" or j == DEPTH):
+            at, below = x + w // 4, y + h // 2
+            boxes.append(line(f"M{at} {below}v12", head=False) + f'<circle cx="{at}" cy="{below + 19}" r="7" class="head"/>')
+    x, y = _place(0, 0, form)[0] - w // 4, _place(0, 0, form)[1] - h // 2
+    start = line(f"M{x} {y - 36}V{y - 6}") + label(x, y - 44, f"slice, {side} × {side} × 1" if sizes else "slice")
+    levels = label(4, y - 2, "level", "start") if sizes else ""
+    levels += "".join(f'<text x="8" y="{_place(i, 0, form)[1] + 6}" class="level">{i}</text>' for i in range(DEPTH + 1))
+    return f'<g class="p-{network}">{start}{levels}{"".join(edges)}{"".join(boxes)}</g>', "".join(rules)
+
+
+def _edge(a: int, b: int, i: int, j: int, form: dict) -> str:
+    """The connection from X(a,b) to X(i,j)."""
+    (x1, y1), (x2, y2), (w, h) = _place(a, b, form), _place(i, j, form), form["box"]
+    top = y1 - h // 2
+    if j == 0:
+        kind, path = "down", f"M{x1} {y1 + h // 2}V{y2 - h // 2 - 6}"
+    elif a > i:
+        kind, path = "up", f"M{x1 + w // 3} {top}L{x2 - w // 2 + 12} {y2 + h // 2 + 5}"
+    elif j - b == 1:
+        kind, path = "skip", f"M{x1 + w // 2} {y1}H{x2 - w // 2 - 6}"
+    else:  # arcs nest: the longer one starts further left, rises higher and lands further right
+        far = j - b - 2
+        start, end, rise = x1 + w * (0.42 - 0.18 * far), x2 - w * (0.42 - 0.18 * far), 0.55 * h + 0.45 * h * (far + 1)
+        kind, path = (
+            "skip",
+            f"M{start:.0f} {top}C{start + 40:.0f} {top - rise:.0f} {end - 40:.0f} {top - rise:.0f} {end:.0f} {top - 6}",
+        )
+    return f'<path d="{path}" class="e {kind} to{i}{j}" marker-end="url(#MARK-{kind})"/>'
+
+
+def _words(network: str, side: int, width: int) -> str:
+    """A grid's text alternative."""
+    levels = ", ".join(f"{side >> i} × {side >> i} × {width << i}" for i in range(DEPTH + 1))
+    text = f"Rows are levels 0 to 4; a node of each gives, as height × width × channels, {levels}. "
+    text += "The encoder goes down the left column. "
+    if network == "unet":
+        return (
+            text
+            + "The decoder climbs the diagonal; each of its nodes takes the level's encoder node and, enlarged, the one below."
+        )
+    text += "Every other node takes all earlier nodes of its level and, enlarged, the node below to its left; "
+    text += "the four on the top row each have an output."
+    return text + " The six nodes inside the triangle carry attention." * (network == "scoatnet")
+
+
+def _legend(network: str, x: int, y: int) -> str:
+    """What colours and lines mean, in the grid's empty corner."""
+    kinds = {"encoder": "encoder node", "plain": "decoder node" if network == "unet" else "plain node of the skip pathway"}
+    if network == "scoatnet":
+        kinds = {"encoder": "encoder node", "plain": "plain node", "attention": "node with attention, equations 1 to 6"}
+    parts = []
+    for row, (kind, words) in enumerate(kinds.items()):
+        parts.append(box(x, y + 26 * row, 34, 18, "", "", COLOURS[kind]) + label(x + 46, y + 26 * row + 14, words, "start"))
+    y += 26 * len(kinds) + 8
+    lines = {"down": "2 × 2 max-pooling", "up": "enlarged: bilinear, and 1 × 1 convolution", "skip": "copied along the level"}
+    for row, (kind, words) in enumerate(lines.items()):
+        at = y + 24 * row
+        line = f'<path d="M{x} {at + 4}H{x + 30}" class="e {kind}" marker-end="url(#MARK-{kind})"/>'
+        parts.append(line + label(x + 46, at + 9, words, "start"))
+    at = y + 24 * len(lines)
+    parts.append(
+        f'<circle cx="{x + 17}" cy="{at + 5}" r="8" class="head"/>'
+        + label(x + 46, at + 10, "1 × 1 convolution to one logit a pixel", "start")
+    )
+    return "".join(parts)

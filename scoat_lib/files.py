@@ -1,0 +1,113 @@
+"""Files of our own: under its final name a file is whole or not there, and a folder has one writer at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+PART = ".part-"  # how a file begins that is not whole yet; it lies in the folder of the whole one
+
+
+class BusyError(ValueError):
+    """Another process is writing here; the text says where, and what to do."""
+
+
+@contextmanager
+def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
+    """A temporary name in path's folder that replaces path when the block ends well, and vanishes when it does not.
+
+    What was written is on the disk before it gets its name, so that no crash leaves half of it. Raises OSError that names path.
+    """
+    path = Path(path)
+    with _naming(path):
+        handle, name = tempfile.mkstemp(suffix=suffix, prefix=PART, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
+            sync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    _sync_entry(path.parent)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file whole or not at all, also when the process is killed or the disk is full."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or every file under a folder, is on the disk."""
+    for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if one.is_file():
+            with open(one, "r+b") as file:
+                os.fsync(file.fileno())
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what killed writers left in a folder; only for whoever holds the folder's lock."""
+    for part in folder.glob(f"{PART}*"):
+        if part.is_file():
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_writer(lock: Path, what: str, patience: float = 0.0) -> Iterator[None]:
+    """Hold a lock file while the block runs; it goes with the process that holds it, however that ends.
+
+    what: how to call the others' work in BusyError, which is raised when the lock is not free within `patience` seconds.
+    On a file system without locks it warns and goes on.
+    """
+    held = FileLock(lock, timeout=patience)
+    try:
+        held.acquire()
+    except Timeout as error:
+        raise BusyError(
+            f"{lock.parent}: {what} is writing here already; wait until it has ended, or choose another folder"
+        ) from error
+    except NotImplementedError:
+        warnings.warn(f"{lock.parent}: this file system has no locks; do not let two write here at once", stacklevel=3)
+        yield
+        return
+    try:
+        yield
+    finally:
+        held.release()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an OSError that names no file, or a temporary one, name path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # numpy's, of a write that fell short
+            raise OSError(errno.ENOSPC, f"Not all of it could be written ({error})", str(path)) from error
+        if error.filename is None or Path(os.fsdecode(error.filename)).name.startswith(PART):
+            error.filename = str(path)
+        raise
+
+
+def _sync_entry(folder: Path) -> None:
+    """Bring a folder's new name to the disk, where the system can."""
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,389 @@
+"""The lungs of a scan by a rule, left and right apart, so that an opacification volume is also a share of the lung (Figure 6).
+
+What lies inside the body and is full of air, less windpipe, large bronchi and gut, is lung that air reaches. What air does not
+reach any more, consolidation and vessels, is given back by closing: with a ball, and along the chest wall, whose distance
+from the middle of the chest may not dip inward. All sizes are in millimetres and most work is done on a grid of 2 to 3 mm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cc3d
+import numpy as np
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from scoat_lib import upright
+from scoat_lib.scan import FLOOR, Scan, ScanError, check_hounsfield, check_same_grid
+
+RIGHT, LEFT = 1, 2
+IN_PLANE, BETWEEN = 2.0, 3.0  # mm of the grid that the rule works on, where the scan is finer
+GAS = -950.0  # HU; a large part of the body whose median is lower holds gas alone, no lung
+GUT = -970.0  # HU; the same of a hole in one slice that tissue walls in: windpipe, gullet, stomach, colon
+SEED = -400.0  # HU; what is less airy is lung within REACH of what is airier, so nothing leaks through a thin diaphragm
+REACH = 6  # voxels of the grid
+WALLED = 0.6  # share of a hole's rim that is denser than WALL
+WALL = -600.0  # HU
+LEAST_SHARE = 0.05  # of the largest airy part's volume, for another to be taken as lung at first
+LEAST_VOLUME = 50.0  # cm³ of a whole scan's airy lung, below which there is none
+LEAST_AREA = 0.08  # of the body's in the slice where the lungs are largest
+PIPE = (60.0, 900.0)  # mm² of the windpipe's and the main bronchi's holes in a slice, together
+SIDES = {RIGHT: "right", LEFT: "left"}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The rule's free values; studies/lungs.py chooses them, patient left out by patient.
+
+    threshold: HU below which a voxel holds air. ball: mm, radius of the closing. wall: degrees about the middle of the chest,
+    and wall_mm: mm along the body, on either side, over which the chest wall is closed; 0 leaves it as it is. deepest: mm,
+    beyond which nothing is given back along a ray.
+    """
+
+    threshold: float = -250.0
+    ball: float = 8.0
+    wall: float = 40.0
+    wall_mm: float = 40.0
+    deepest: float = 45.0
+
+
+def segment(scan: Scan, rule: Rule | None = None) -> Scan:
+    """The lungs of a scan in HU: uint8 on its shape and affine; 0 elsewhere, 1 the patient's right lung, 2 the left.
+
+    Right 1, left 2 is the convention of lungmask's R231 (Hofmanninger et al. 2020); others number the other way, so look
+    before you compare. Vessels, consolidation and lesions at the rim belong to the lung; windpipe and main bronchi do not.
+    `notes` of the result says what is doubtful: one lung only, lungs that the scan cuts off. Any orientation and spacing.
+    Raises ScanError for a scan that is not in HU, or that shows no lungs (a head, an abdomen, an empty table).
+    """
+    rule = rule or Rule()
+    check_hounsfield(scan)
+    grid = _Grid.of(scan)
+    body = np.stack([upright.body_of(slice_, grid.mm[1]) for slice_ in grid.hu])
+    pipe = _windpipe(grid, body) | _gas(grid, body)
+    walled = ndimage.binary_dilation(pipe, np.ones((1, 3, 3)))  # half a pixel of wall on either side
+    inner = ndimage.binary_erosion(body, np.ones((1, 3, 3)), border_value=1)  # the skin's edge is half air
+    air = inner & (grid.hu < rule.threshold) & ~walled
+    airy = _airy(scan, grid, body, air)
+    middle = _middle(body, airy)
+    sides = _sides(airy, middle, grid.mm)
+    whole = _given_back(sides, body & ~walled, middle, grid.mm, rule)
+    whole = _islands(whole, air, grid)
+    result = scan.with_axial(grid.back(scan, whole, sides, rule.threshold))
+    return replace(result, notes=_notes(scan, result))
+
+
+def share(mask: Scan, lungs: Scan) -> dict[str, float | None]:
+    """What part of the lungs a lesion mask fills, in per cent: {"both", "right", "left", "outside"}.
+
+    mask: 0 and 1. lungs: as `segment` returns them, on the same grid. "both" is the paper's percentage of infection: lesion
+    voxels inside the lungs over the lungs' voxels; "right" and "left" the same of one lung, None where there is none.
+    "outside": per cent of the lesion voxels that lie in neither lung (0 for an empty mask). Raises ScanError if the grids
+    differ, ValueError for values other than these.
+    """
+    check_same_grid(mask, lungs)
+    lesion, labels = np.asarray(mask.voxels), np.asarray(lungs.voxels)
+    if not np.isin(np.unique(lesion), (0, 1)).all():
+        raise ValueError("a lesion mask holds values other than 0 and 1; give the mask, not the probability")
+    if not np.isin(np.unique(labels), (0, RIGHT, LEFT)).all():
+        raise ValueError("a lung mask holds values other than 0, 1 (right) and 2 (left); give what lungs.segment returns")
+    of_lung = np.bincount(labels.reshape(-1).astype(np.intp), minlength=3)
+    of_lesion = np.bincount(labels[lesion > 0].astype(np.intp), minlength=3)
+
+    def per_cent(part, whole) -> float | None:
+        return 100 * float(part) / float(whole) if whole else None
+
+    return {
+        "both": per_cent(of_lesion[1:].sum(), of_lung[1:].sum()),
+        "right": per_cent(of_lesion[RIGHT], of_lung[RIGHT]),
+        "left": per_cent(of_lesion[LEFT], of_lung[LEFT]),
+        "outside": per_cent(of_lesion[0], of_lesion.sum()) or 0.0,
+    }
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A scan's axial slices as means of blocks of about 2 to 3 mm: hu (slices, H, W) float32, mm of a voxel, block sizes."""
+
+    hu: np.ndarray
+    mm: tuple[float, float, float]
+    blocks: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, scan: Scan) -> _Grid:
+        """The grid of a scan; what does not fill a block repeats its last voxels."""
+        slices, spacing = scan.axial(), scan.axial_spacing
+        blocks = tuple(max(1, round(g / s)) for g, s in zip((BETWEEN, IN_PLANE, IN_PLANE), spacing, strict=True))
+        counts = [-(-n // b) for n, b in zip(slices.shape, blocks, strict=True)]
+        hu = np.empty(counts, np.float32)
+        pad = [(0, c * b - n) for n, b, c in zip(slices.shape[1:], blocks[1:], counts[1:], strict=True)]
+        for k in range(counts[0]):
+            thick = np.maximum(slices[k * blocks[0] : (k + 1) * blocks[0]], FLOOR).mean(0, dtype=np.float32)
+            thick = np.pad(thick, pad, mode="edge")
+            hu[k] = thick.reshape(counts[1], blocks[1], counts[2], blocks[2]).mean((1, 3))
+        return cls(hu, tuple(s * b for s, b in zip(spacing, blocks, strict=True)), blocks)
+
+    @property
+    def voxel(self) -> float:
+        """cm³."""
+        return float(np.prod(self.mm)) / 1000
+
+    def back(self, scan: Scan, whole: np.ndarray, sides: np.ndarray, threshold: float) -> np.ndarray:
+        """Labels on the scan's own axial grid, uint8.
+
+        Outlines are interpolated as distances; where the outline is air against tissue, the scan's own voxels place it.
+        """
+        if self.blocks == (1, 1, 1):
+            return whole.astype(np.uint8)
+        slices = scan.axial()
+        grids = [_linear(n, c, b) for n, c, b in zip(slices.shape, self.hu.shape, self.blocks, strict=True)]
+        band = max(self.mm[1:])
+        fields = [_signed(whole == side, self.mm, 2 * band) for side in SIDES]
+        fields.append(ndimage.binary_dilation((whole > 0) & (sides == 0), np.ones((1, 3, 3))).astype(np.float32))
+        result = np.zeros(slices.shape, np.uint8)
+        for k, (low, high, part) in enumerate(zip(*grids[0], strict=True)):
+            planes = []
+            for field in fields:
+                plane = (1 - part) * field[low] + part * field[high]
+                for low_, high_, part_ in grids[1:]:  # rows, then columns: the plane is turned by each
+                    plane = ((1 - part_)[:, None] * plane[low_] + part_[:, None] * plane[high_]).T
+                planes.append(plane)
+            best = np.maximum(planes[0], planes[1])
+            edge = (np.abs(best) < band) & (planes[2] < 0.5)
+            inside = np.where(edge, slices[k] < threshold, best > 0)
+            result[k] = np.where(planes[0] >= planes[1], RIGHT, LEFT) * inside
+        return result
+
+
+def _linear(fine: int, coarse: int, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each fine voxel the two block centres around it and the share of the second, float32; repeated beyond the ends."""
+    at = np.clip((np.arange(fine) + 0.5) / block - 0.5, 0, coarse - 1)
+    low = at.astype(int)
+    return low, np.minimum(low + 1, coarse - 1), (at - low).astype(np.float32)
+
+
+def _signed(mask: np.ndarray, mm, most: float) -> np.ndarray:
+    """mm to the outline, positive inside, cut at ±most; −most everywhere for an empty mask."""
+    if not mask.any():
+        return np.full(mask.shape, -most, np.float32)
+    distance = ndimage.distance_transform_edt(mask, mm) - ndimage.distance_transform_edt(~mask, mm)
+    half = min(mm[1:]) / 2  # the outline runs between two voxels, not through their centres
+    return np.clip(distance - half * np.sign(distance), -most, most).astype(np.float32)
+
+
+def _windpipe(grid: _Grid, body: np.ndarray) -> np.ndarray:
+    """Windpipe and main bronchi, boolean: a small round hole of gas near the middle of a slice, followed from head to feet.
+
+    A hole is followed while it stays small and mostly walled by tissue, so it ends where a bronchus enters its lung.
+    """
+    pixel = grid.mm[1] * grid.mm[2]
+    pipe = np.zeros(body.shape, bool)
+    above = None
+    for k in range(len(body) - 1, -1, -1):
+        if not body[k].any():
+            continue
+        if above is None:
+            above = _hole(grid.hu[k], body[k], grid.mm)
+            if above is not None:
+                pipe[k] = above
+            continue
+        near = ndimage.binary_dilation(above)
+        found = np.zeros_like(above)
+        for threshold in (-700, -800, -850, -900):
+            labels, _ = ndimage.label(body[k] & (grid.hu[k] < threshold))
+            for n in np.unique(labels[near & (labels > 0)]):
+                hole = labels == n
+                most = max(250.0, 1.8 * pixel * np.count_nonzero(above & ndimage.binary_dilation(hole)))
+                if hole.sum() * pixel <= min(most, PIPE[1]) and _walled(grid.hu[k], hole) and not (hole & found).any():
+                    found |= hole
+        above = found if found.any() else None
+        pipe[k] = found
+    return pipe
+
+
+def _walled(hu: np.ndarray, hole: np.ndarray) -> bool:
+    """Whether tissue, not lung, surrounds a hole."""
+    ring = ndimage.binary_dilation(hole) & ~hole
+    return bool(np.mean(hu[ring] > WALL) > WALLED)
+
+
+def _gas(grid: _Grid, body: np.ndarray) -> np.ndarray:
+    """Holes of a slice that are full of gas and walled in by tissue, boolean: gut below the lungs, windpipe between them."""
+    result = np.zeros(body.shape, bool)
+    for k, hu in enumerate(grid.hu):
+        labels, count = ndimage.label(body[k] & (hu < -700))
+        medians = ndimage.median(hu, labels, range(1, count + 1)) if count else []
+        for n in np.flatnonzero(np.asarray(medians) < GUT) + 1:
+            hole = labels == n
+            if _walled(hu, hole):
+                result[k] |= hole
+    return result
+
+
+def _hole(hu: np.ndarray, body: np.ndarray, mm) -> np.ndarray | None:
+    """The windpipe in a slice, where it can be told: small, round, full of gas, near the middle; else None."""
+    labels, _ = ndimage.label(body & (hu < -700))
+    rows, columns = np.flatnonzero(body.any(1)), np.flatnonzero(body.any(0))
+    middle, best, chosen = (columns[0] + columns[-1]) / 2, np.inf, None
+    for n, box in enumerate(ndimage.find_objects(labels), 1):
+        hole = labels[box] == n
+        area = hole.sum() * mm[1] * mm[2]
+        row, column = ((part.start + part.stop - 1) / 2 for part in box)
+        off = abs(column - middle) * mm[2]
+        central = abs((row - rows[0]) / max(1, rows[-1] - rows[0]) - 0.5) < 0.3 and off < 30
+        round_ = PIPE[0] < area < 700 and max(hole.shape) * mm[1] < 40 and hole.mean() > 0.5
+        if central and round_ and off < best and hu[box][hole].min() < -850 and _walled(hu, labels == n):
+            best, chosen = off, labels == n
+    return chosen
+
+
+def _airy(scan: Scan, grid: _Grid, body: np.ndarray, air: np.ndarray) -> np.ndarray:
+    """The large airy parts of the body that are no gas alone. ScanError, with what was seen instead, if they are no lungs."""
+    labels = cc3d.connected_components(air & (grid.hu < SEED), connectivity=6)
+    sizes = np.bincount(labels.reshape(-1))
+    sizes[0] = 0
+    medians = {n: float(np.median(grid.hu[labels == n])) for n in np.flatnonzero(sizes > LEAST_SHARE * max(1, sizes.max()))}
+    kept = [n for n, median in medians.items() if median > GAS]
+    airy = np.isin(labels, kept)
+    if not body.any():
+        reason = "no body is seen, only air and perhaps a table"
+    elif not medians:
+        reason = "nothing inside the body holds air"
+    elif not kept:
+        n = max(medians, key=lambda n: sizes[n])
+        reason = f"the body's largest airy part, {sizes[n] * grid.voxel:.0f} cm³, is gas at {medians[n]:.0f} HU and no lung"
+    else:
+        volume = airy.sum() * grid.voxel
+        least = LEAST_VOLUME * min(1.0, len(body) * grid.mm[0] / 100)  # a slab holds less
+        widest = max(float(a.sum() / b.sum()) for a, b in zip(airy, body, strict=True) if b.any())
+        if volume >= least and widest >= LEAST_AREA:
+            return ndimage.binary_dilation(airy, iterations=REACH, mask=air)
+        reason = f"its airy parts, {volume:.0f} cm³ and at most {100 * widest:.0f} % of the body in a slice, are too small"
+    name = str(scan.path) if scan.path else "scan in memory"
+    raise ScanError(f"{name}: shows no lungs: {reason}; give a CT of the chest in Hounsfield units")
+
+
+def _middle(body: np.ndarray, airy: np.ndarray) -> np.ndarray:
+    """(slices, 2): row and column of the middle of the chest, the same row in all slices, columns smoothed along the body."""
+    columns = np.full(len(body), np.nan)
+    for k in np.flatnonzero(airy.any((1, 2))):
+        across = np.flatnonzero(body[k].any(0))
+        columns[k] = (across[0] + across[-1]) / 2
+    seen = np.flatnonzero(np.isfinite(columns))
+    smooth = ndimage.median_filter(columns[seen], min(9, len(seen)), mode="nearest")
+    row = float(np.nonzero(airy)[1].mean())
+    return np.stack([np.full(len(body), row), np.interp(np.arange(len(body)), seen, smooth)], 1)
+
+
+def _sides(airy: np.ndarray, middle: np.ndarray, mm) -> np.ndarray:
+    """uint8: RIGHT and LEFT of what is airy. Where the two touch, they part at the narrowest place between their cores."""
+    columns = np.arange(airy.shape[2])
+    by_middle = np.where(columns < middle[:, 1, None, None], RIGHT, LEFT).astype(np.uint8)
+    by_middle = np.broadcast_to(by_middle, airy.shape)
+    depth = ndimage.distance_transform_edt(airy, mm)
+    for least in (0, 2, 3, 4, 5, 6, 8, 10, 12, 15):
+        labels = cc3d.connected_components(depth > least, connectivity=6)
+        sizes = np.bincount(labels.reshape(-1))
+        sizes[0] = 0
+        cores = np.flatnonzero(sizes > 0.02 * sizes.sum())
+        right = {n: float(np.mean(by_middle[labels == n] == RIGHT)) for n in cores}
+        if all(not 0.15 < part < 0.85 for part in right.values()):
+            break
+    else:
+        return by_middle * airy
+    markers = np.zeros(airy.shape, np.int32)
+    for n in cores:
+        markers[labels == n] = RIGHT if right[n] > 0.5 else LEFT
+    result = markers if least == 0 else watershed(-depth, markers, mask=airy)
+    return np.where(airy & (result == 0), by_middle, result).astype(np.uint8)
+
+
+def _given_back(sides: np.ndarray, allowed: np.ndarray, middle: np.ndarray, mm, rule: Rule) -> np.ndarray:
+    """The lungs with what air does not reach: each side closed along the chest wall, then with a ball; uint8."""
+    closed = {}
+    for side in SIDES:
+        lung = sides == side
+        if lung.any():
+            closed[side] = _closed(lung | (_behind_the_wall(lung, side, middle, mm, rule) & allowed), rule.ball, mm) & allowed
+    result = np.zeros(sides.shape, np.uint8)
+    for side, mask in closed.items():
+        result[mask & (result == 0) & np.isin(sides, (0, side))] = side
+    return result
+
+
+def _closed(mask: np.ndarray, radius: float, mm) -> np.ndarray:
+    """A mask closed with a ball of radius mm; holes that nothing enters are filled."""
+    margin = [int(np.ceil(radius / m)) + 1 for m in mm]
+    found = ndimage.find_objects(mask.astype(np.uint8))[0]
+    part = np.pad(mask[found], [(m, m) for m in margin])
+    if radius:
+        part = ndimage.distance_transform_edt(~part, mm) <= radius
+        part = ndimage.distance_transform_edt(part, mm) > radius
+    part = ndimage.binary_fill_holes(part)
+    result = mask.copy()
+    result[found] |= part[tuple(slice(m, -m) for m in margin)]
+    return result
+
+
+DEGREES = 3.0  # of a ray
+FRONT = -50.0  # degrees; further to the front the heart, not the wall, bounds the lung
+
+
+def _behind_the_wall(lung: np.ndarray, side: int, middle: np.ndarray, mm, rule: Rule) -> np.ndarray:
+    """What lies between a lung's outermost airy voxels and the chest wall, boolean.
+
+    Rays run from the middle of the chest sideways; the lung's distance along them, a map over slices and angles, is closed: a
+    dent that is narrower than `rule.wall` degrees or `rule.wall_mm` along the body is filled out to what surrounds it.
+    """
+    between, row_mm, column_mm = mm
+    reach = (round(rule.wall_mm / between), round(rule.wall / DEGREES))
+    if min(reach) < 1:
+        return np.zeros(lung.shape, bool)
+    rows = (np.arange(lung.shape[1])[None, :, None] - middle[:, 0, None, None]) * row_mm
+    columns = (np.arange(lung.shape[2])[None, None] - middle[:, 1, None, None]) * column_mm
+    aside = -columns if side == RIGHT else columns
+    radius = np.hypot(rows, aside)
+    angle = np.degrees(np.arctan2(rows, aside))  # 0 sideways, 90 to the back
+    ray = np.clip(((angle + 90) / DEGREES).astype(int), 0, int(180 / DEGREES) - 1)
+    usable = (aside > 0) & (angle > FRONT)
+    outermost = np.zeros((len(lung), int(180 / DEGREES)), np.float32)
+    at = np.nonzero(lung & usable)
+    np.maximum.at(outermost, (at[0], ray[at]), radius[at])
+    pad = [(r, r) for r in reach]
+    padded = ndimage.grey_closing(np.pad(outermost, pad), size=[2 * r + 1 for r in reach])
+    wall = padded[tuple(slice(r, -r) for r in reach)]
+    wall[wall - outermost > rule.deepest] = 0  # so far from the wall lies an organ, the liver most often
+    slices = np.arange(len(lung))[:, None, None]
+    first, last = outermost[slices, ray], wall[slices, ray]
+    behind = usable & (first > 0) & (radius > first) & (radius <= last)
+    return ndimage.binary_opening(behind | lung, np.ones((1, 3, 3))) & behind
+
+
+def _islands(whole: np.ndarray, air: np.ndarray, grid: _Grid) -> np.ndarray:
+    """The lungs with the small airy islands that touch them and hold no gas alone, as in a lobe full of consolidation."""
+    labels, count = cc3d.connected_components(air & (whole == 0), connectivity=6, return_N=True)
+    result = whole.copy()
+    spread = {side: ndimage.binary_dilation(whole == side) for side in SIDES}
+    sizes = np.bincount(labels.reshape(-1), minlength=count + 1)
+    touching = {side: np.bincount(labels[mask], minlength=count + 1) for side, mask in spread.items()}
+    for n in range(1, count + 1):
+        side = max(SIDES, key=lambda s: touching[s][n])
+        if touching[side][n] > 0.5 * sizes[n]:
+            result[labels == n] = side
+    return result
+
+
+def _notes(scan: Scan, lungs: Scan) -> tuple[str, ...]:
+    """What is doubtful about a scan's lungs."""
+    name, labels = str(scan.path) if scan.path else "scan in memory", lungs.axial()
+    sizes = np.bincount(labels.reshape(-1), minlength=3)
+    notes = []
+    for side, word in SIDES.items():
+        if sizes[side] < 0.1 * sizes[1:].sum():
+            volume = sizes[side] * scan.voxel_volume / 1000
+            notes.append(f"{name}: hardly any of the {word} lung is found ({volume:.0f} cm³); do not trust its share")
+    largest = (labels > 0).sum((1, 2)).max()
+    cut = [word for k, word in ((0, "below"), (-1, "above")) if np.count_nonzero(labels[k]) > 0.2 * largest]
+    if cut:
+        notes.append(f"{name}: the scan ends inside the lungs ({' and '.join(cut)}); shares are of the part that it shows")
+    return tuple(notes)

@@ -1,0 +1,367 @@
+"""A DICOM series in a folder, sorted and doubted: what `Scan.load` stands on for a folder. Needs pydicom (extra `dicom`).
+
+Geometry follows DICOM PS3.3, C.7.6.2.1.1 (equation C.7.6.2.1-1): the two directions of Image Orientation (Patient), the
+slices' own Image Position (Patient), never their file names, numbers or Slice Location.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from scoat_lib.nifti import ScanError, _is_dicom
+
+INSTALL = 'reading DICOM needs the extra "dicom": pip install "scoat-lib[dicom]"'
+try:
+    import pydicom
+    from pydicom.pixels import apply_modality_lut, get_decoder
+except ImportError as error:
+    raise ImportError(INSTALL) from error
+
+SAME_PLACE = 0.01  # mm between two slices below which they lie in one place
+UNEVEN = 0.05  # share of the usual distance by which another may differ; headers round to hundredths of a mm
+SIDEWAYS = 0.5  # mm by which a slice may lie beside the line through the first and the last
+TILTED = 0.5  # degrees between that line and the slices' normal from which a gantry is said to be tilted
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+PLACE = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns")
+TAGS = [*PLACE, "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "Modality", "ImageType", "NumberOfFrames",
+        "SamplesPerPixel", "AcquisitionDate", "SeriesDate", "StudyDate", "RescaleSlope", "RescaleIntercept", "RescaleType",
+        "ModalityLUTSequence", "GantryDetectorTilt", "LossyImageCompression"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series of a folder.
+
+    uid, description, modality, date ("2020-03-01"): as its header says, "" where silent. slices: how many files.
+    spacing: mm between columns, rows and slices (the median), NaN where unknown. unusable: why it is no CT to segment, or "".
+    """
+
+    uid: str
+    description: str
+    modality: str
+    slices: int
+    spacing: tuple[float, float, float]
+    date: str
+    unusable: str
+    paths: tuple[Path, ...] = field(repr=False)
+    headers: tuple = field(repr=False)
+
+    def __str__(self) -> str:
+        count = f"{self.slices} file" + "s" * (self.slices != 1)
+        gap = f"{self.spacing[2]:.3g} mm apart" if np.isfinite(self.spacing[2]) else ""
+        return f"{self.uid} ({', '.join(filter(None, [self.description or 'no description', count, gap, self.date]))})"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A series whose slices stand in order: along the normal of their plane, feet to head in an axial scan.
+
+    affine: 4 × 4, (column, row, slice) to mm right, anterior, superior. shape: columns, rows, slices. notes: what to say of it.
+    """
+
+    series: Series
+    paths: tuple[Path, ...]
+    affine: np.ndarray
+    shape: tuple[int, int, int]
+    notes: tuple[str, ...]
+
+
+def find(folder) -> list[Series]:
+    """The series of a folder, by number; subfolders are searched too where the folder itself holds no image (DICOMDIR).
+
+    Only headers are read. Raises ScanError for what is no folder, one without DICOM, or a file that is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ScanError(
+            f"{folder}: " + ("is no folder; name the folder of the series" if folder.exists() else "does not exist")
+        )
+    grouped: dict[str, list] = {}
+    for path in _files(folder):
+        header = _header(path)
+        if header is not None:
+            grouped.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
+    if not grouped:
+        raise ScanError(f"{folder}: holds no DICOM images; name the folder that holds the series' files")
+    found = [_series(uid, members) for uid, members in grouped.items()]
+    return sorted(found, key=lambda s: (int(s.headers[0].get("SeriesNumber") or 0), s.uid))
+
+
+def place(folder, uid: str | None = None, assume: Collection[str] = ()) -> Placed:
+    """One series of a folder with its slices in order, checked, without their pixels.
+
+    uid: which series; None takes the only CT. assume: "even" takes slices with uneven gaps as evenly spread from the first to
+    the last. Raises ScanError for no series or several (they are listed), no CT, localizers, several frames in a file, a
+    compression that cannot be undone here, sizes or directions that differ, slices that are missing, double or shifted.
+    """
+    folder = Path(folder)
+    series, notes = _choose(folder, uid)
+    _refuse_unlike(series, folder)
+    _refuse_packed(series, folder)
+    first = series.headers[0]
+    along_row, along_column = np.array(first.ImageOrientationPatient, float).reshape(2, 3)
+    if abs(along_row @ along_column) > 1e-3 or abs(np.linalg.norm([along_row, along_column], axis=1) - 1).max() > 1e-3:
+        raise ScanError(f"{folder}: its ImageOrientationPatient is no pair of perpendicular directions; correct its headers")
+    normal = np.cross(along_row, along_column)
+    corners = np.array([h.ImagePositionPatient for h in series.headers], float)
+    order = np.argsort(corners @ normal, kind="stable")
+    corners, paths = corners[order], tuple(series.paths[i] for i in order)
+    if len(paths) < 2:
+        raise ScanError(f"{folder}: holds one slice only, {paths[0].name}; copy the whole series into the folder")
+    notes += _check_gaps(corners @ normal, paths, folder, "even" in assume)
+    step = (corners[-1] - corners[0]) / (len(corners) - 1)
+    notes += _check_line(corners, step, normal, first, folder)
+    between_rows, between_columns = (float(s) for s in first.PixelSpacing)
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([along_row * between_columns, along_column * between_rows, step, corners[0]])
+    notes += _doubts(series)
+    return Placed(series, paths, LPS_TO_RAS @ affine, (int(first.Columns), int(first.Rows), len(paths)), tuple(notes))
+
+
+def read(folder, uid: str | None = None, assume: Collection[str] = ()) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Voxels in HU (columns, rows, slices; each slice by its own slope and intercept), affine in mm, and what is to be said.
+
+    Integers where every slope and intercept is one, else float32. Arguments and errors: as `place`; ScanError also for a file
+    that is cut off or cannot be unpacked.
+    """
+    placed = place(folder, uid, assume)
+    columns, rows, slices = placed.shape
+    whole = all(_is_whole(h) for h in placed.series.headers)
+    volume = np.empty((slices, rows, columns), np.int16 if whole else np.float32)
+    for index, path in enumerate(placed.paths):
+        hu = _pixels(path)
+        if whole and volume.dtype == np.int16 and (hu.min() < -32768 or hu.max() > 32767):
+            volume = volume.astype(np.int32)
+        volume[index] = hu
+    return volume.transpose(2, 1, 0), placed.affine, list(placed.notes)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The DICOM files of a folder, or of all below it; hidden ones and other files are passed over."""
+
+    def those(paths) -> list[Path]:
+        named = (p for p in paths if not p.name.startswith(".") and p.name != "DICOMDIR" and p.is_file())
+        return sorted(p for p in named if _is_dicom(p))
+
+    return those(folder.iterdir()) or those(folder.rglob("*"))
+
+
+def _header(path: Path):
+    """What `TAGS` name of a file's header; None for a file without an image (reports, directories)."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom tells every odd value of a header, used here or not
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+            return header if "Rows" in header else None
+    except Exception as error:  # pydicom raises several things on foreign bytes
+        text = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ScanError(
+            f"{path}: is not a readable DICOM file ({text}); copy the series again, or take the file away"
+        ) from error
+
+
+def _series(uid: str, members: list) -> Series:
+    paths, headers = zip(*members, strict=True)
+    first = headers[0]
+    date = next((str(d) for d in (first.get(t) for t in ("AcquisitionDate", "SeriesDate", "StudyDate")) if d), "")
+    return Series(
+        uid=uid,
+        description=str(first.get("SeriesDescription") or ""),
+        modality=str(first.get("Modality") or ""),
+        slices=len(paths),
+        spacing=_spacing(headers),
+        date=f"{date[:4]}-{date[4:6]}-{date[6:8]}" if len(date) == 8 else date,
+        unusable=_unusable(headers),
+        paths=paths,
+        headers=headers,
+    )
+
+
+def _spacing(headers) -> tuple[float, float, float]:
+    """Millimetres between columns, rows and slices; NaN where the headers do not say."""
+    try:
+        rows, columns = (float(s) for s in headers[0].PixelSpacing)
+        directions = np.array(headers[0].ImageOrientationPatient, float).reshape(2, 3)
+        along = np.sort(np.array([h.ImagePositionPatient for h in headers], float) @ np.cross(*directions))
+    except (AttributeError, TypeError, ValueError):
+        return (np.nan,) * 3
+    return columns, rows, float(np.median(np.diff(along))) if len(along) > 1 else np.nan
+
+
+def _unusable(headers) -> str:
+    """Why no file of a series can be a slice of a CT, or ""."""
+    modality = str(headers[0].get("Modality") or "of no named modality")
+    if modality != "CT":
+        return f"is {modality}, not CT"
+    if any(int(h.get("NumberOfFrames") or 1) > 1 for h in headers):
+        return "holds several frames in one file (an enhanced CT); convert it: dcm2niix -z y -o OUTPUT_FOLDER DICOM_FOLDER"
+    if all(_is_localizer(h) for h in headers):
+        return "is a localizer (scout), no stack of slices"
+    if any(int(h.get("SamplesPerPixel") or 1) != 1 for h in headers):
+        return "is a picture in colour, no CT"
+    lacking = [t for t in PLACE if all(not h.get(t) for h in headers)]
+    return f"lacks {lacking[0]}, so its place in the patient is unknown" if lacking else ""
+
+
+def _is_localizer(header) -> bool:
+    return "LOCALIZER" in [str(word).upper() for word in header.get("ImageType") or []]
+
+
+def _choose(folder: Path, uid: str | None) -> tuple[Series, list[str]]:
+    """The series that is asked for, or the only one that can be a CT, and a note on those passed over."""
+    found = find(folder)
+    listed = "; ".join(map(str, found))
+    if uid is not None:
+        chosen = [s for s in found if s.uid == uid]
+        if not chosen:
+            raise ScanError(f"{folder}: holds no series {uid}; it holds {listed}")
+    else:
+        chosen = [s for s in found if not s.unusable]
+        if len(chosen) > 1:
+            several = "; ".join(map(str, chosen))
+            raise ScanError(f"{folder}: holds {len(chosen)} series; choose one with --series UID: {several}")
+        if not chosen and len(found) > 1:
+            each = "; ".join(f"{s} {s.unusable}" for s in found)
+            raise ScanError(f"{folder}: holds {len(found)} series, none of them a CT to segment: {each}")
+    (series,) = chosen or found
+    if series.unusable:
+        raise ScanError(f"{folder}: the series {series.uid} {series.unusable}")
+    passed = len(found) - 1 if uid is None else 0
+    return series, [f"of {passed + 1} series the only CT was taken, {series}"] if passed else []
+
+
+def _refuse_unlike(series: Series, folder: Path) -> None:
+    """ScanError unless all files are slices of one grid: placed, no localizer, of one size, spacing and direction."""
+    for path, header in zip(series.paths, series.headers, strict=True):
+        if _is_localizer(header):
+            raise ScanError(f"{folder}: {path.name} is a localizer (scout) among the slices; take such files out of the folder")
+        lacking = [t for t in PLACE if not header.get(t)]
+        if lacking:
+            raise ScanError(f"{folder}: {path.name} lacks {lacking[0]}, so its place in the patient is unknown; take it away")
+    for what, tags, near in (
+        ("size", ("Rows", "Columns"), 0),
+        ("pixel spacing", ("PixelSpacing",), 1e-3),
+        ("orientation", ("ImageOrientationPatient",), 1e-3),
+    ):
+        values = np.array([np.hstack([np.array(h[t].value, float) for t in tags]) for h in series.headers])
+        usual = np.array(Counter(map(tuple, values)).most_common(1)[0][0])
+        other = np.abs(values - usual).max(axis=1) > near
+        if other.any():
+            index = int(np.argmax(other))
+            raise ScanError(
+                f"{folder}: its slices differ in {what}: {int(other.sum())} of {len(values)} do, {series.paths[index].name} "
+                f"has {_shown(values[index])}, most have {_shown(usual)}; keep the slices of one reconstruction"
+            )
+
+
+def _refuse_packed(series: Series, folder: Path) -> None:
+    """ScanError for a compression that no installed decoder undoes."""
+    for path in series.paths[:1]:
+        syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID")
+        if syntax is None or not syntax.is_compressed or syntax.is_deflated:
+            continue
+        try:
+            there = get_decoder(syntax).is_available
+        except NotImplementedError:
+            there = False
+        if not there:
+            raise ScanError(
+                f"{folder}: its slices are compressed ({syntax.name}), which nothing installed here undoes; "
+                "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg, or convert it: dcm2niix -z y -o OUTPUT_FOLDER "
+                "DICOM_FOLDER"
+            )
+
+
+def _check_gaps(along: np.ndarray, paths, folder: Path, even: bool) -> list[str]:
+    """What is to be said of the distances between neighbours, in mm along the normal; ScanError where they are not one."""
+    gaps = np.diff(along)
+    double = gaps < SAME_PLACE
+    if double.any():
+        index = int(np.argmax(double))
+        raise ScanError(
+            f"{folder}: {int(double.sum())} of its slices lie where another lies, {paths[index].name} and "
+            f"{paths[index + 1].name} first; it holds copies, or several phases or times: keep one of each place"
+        )
+    usual = float(np.median(gaps))
+    odd = np.abs(gaps - usual) > max(UNEVEN * usual, 2 * SAME_PLACE)
+    if not odd.any():
+        return []
+    index = int(np.argmax(gaps))
+    if gaps[index] > 1.5 * usual:
+        missing = int(np.rint(gaps[odd] / usual - 1).clip(0).sum())
+        what = (
+            f"about {missing} of its slices are missing: between {paths[index].name} and {paths[index + 1].name} lie "
+            f"{gaps[index]:.4g} mm, elsewhere {usual:.4g} mm"
+        )
+    else:
+        what = f"its slices lie unevenly, from {gaps.min():.4g} to {gaps.max():.4g} mm apart"
+    if even:
+        return [f"{what}; they are taken as evenly spread, {gaps.mean():.4g} mm apart, so the volume is an estimate"]
+    raise ScanError(f"{folder}: {what}; copy the series again, or take it as evenly spread: --assume even")
+
+
+def _check_line(corners: np.ndarray, step: np.ndarray, normal: np.ndarray, first, folder: Path) -> list[str]:
+    """What is to be said of the line that the slices' corners lie on; ScanError where they lie on none."""
+    unit = step / np.linalg.norm(step)
+    off = corners - corners[0]
+    beside = np.linalg.norm(off - np.outer(off @ unit, unit), axis=1)
+    if beside.max() > SIDEWAYS:
+        raise ScanError(
+            f"{folder}: its slices are shifted against each other by up to {beside.max():.3g} mm, so they are no straight "
+            "stack; take the slices of one reconstruction"
+        )
+    tilt = float(np.degrees(np.arccos(np.clip(unit @ normal, -1, 1))))
+    said = abs(float(first.get("GantryDetectorTilt") or 0))
+    if tilt > TILTED:
+        return [
+            f"its gantry was tilted: each slice lies sheared against the next, by {tilt:.1f}°; the mask's affine holds the "
+            "shear and the volume is right, but a viewer that knows no shear shows it slanting"
+        ]
+    if said > TILTED:
+        return [f"its header says that the gantry was tilted by {said:g}°, but its slices stand straight; they are believed"]
+    return []
+
+
+def _doubts(series: Series) -> list[str]:
+    """What is to be said of the values."""
+    notes = []
+    headers = series.headers
+    silent = sum("RescaleSlope" not in h and "ModalityLUTSequence" not in h for h in headers)
+    if silent:
+        notes.append(f"{silent} of its {len(headers)} slices have no rescale slope; their values are taken as HU")
+    kinds = {str(h.get("RescaleType") or "HU") for h in headers} - {"HU", "US"}  # US: unspecified
+    if kinds:
+        notes.append(f"its values are {', '.join(sorted(kinds))} by its header, not HU")
+    if any(str(h.get("LossyImageCompression") or "00") == "01" for h in headers):
+        notes.append("it was compressed with loss")
+    return notes
+
+
+def _is_whole(header) -> bool:
+    """Whether HU of a slice are integers."""
+    slope, intercept = (float(header.get(t) or d) for t, d in (("RescaleSlope", 1), ("RescaleIntercept", 0)))
+    return slope.is_integer() and intercept.is_integer() and "ModalityLUTSequence" not in header
+
+
+def _pixels(path: Path) -> np.ndarray:
+    """A slice in HU, (rows, columns)."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path)
+            return apply_modality_lut(dataset.pixel_array, dataset)
+    except MemoryError:
+        raise
+    except Exception as error:  # the decoders raise several things
+        text = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ScanError(f"{path}: is cut off or damaged ({text}); copy the series again") from error
+
+
+def _shown(values) -> str:
+    return " × ".join(f"{v:.4g}" for v in values)

@@ -1,0 +1,101 @@
+"""segmentation.py: `scoat_lib.segment` from a path, an array, a scan; the files for viewers."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import scoat_lib
+from scoat_lib import networks, segmentation, weights
+from scoat_lib.cohort import Preprocessing, find_cases
+from scoat_lib.scan import Scan, ScanError
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    return weights.save(path, networks.create("unet", width=4), Preprocessing(spacing=5.6))
+
+
+@pytest.fixture(scope="module")
+def path(data_folder):
+    return find_cases(data_folder)[0].scan
+
+
+def test_a_path_an_array_and_a_scan_give_one_mask(path, file, tmp_path):
+    found = scoat_lib.segment(path, weights=file)
+    scan = Scan.load(path)
+    assert found.mask.shape == found.probabilities.shape == scan.voxels.shape
+    np.testing.assert_array_equal(found.mask > 0, found.probabilities > 0.5)
+    assert 0 < found.mask.mean() < 1
+    assert found.volume == pytest.approx(found.mask.sum() * np.prod(scan.spacing) / 1000, rel=1e-5)
+    assert repr(found).startswith(f"Segmentation: lung opacification volume {found.volume:.1f} cm³")
+    array = scoat_lib.segment(scan.axial(), spacing=scan.axial_spacing, weights=weights.load(file))
+    assert array.mask.shape == scan.axial().shape
+    np.testing.assert_array_equal(array.mask, found.mask_scan.axial())
+    assert array.volume == pytest.approx(found.volume)
+    np.testing.assert_array_equal(scoat_lib.segment(scan, weights=file).mask, found.mask)
+    saved = Scan.load(found.save(tmp_path / "m.nii.gz"))
+    np.testing.assert_allclose(saved.affine, scan.affine)
+    np.testing.assert_array_equal(saved.voxels, found.mask)
+
+
+def test_options_reach_the_network(path, file):
+    plain = scoat_lib.segment(path, weights=file)
+    assert scoat_lib.segment(path, weights=file, threshold=0.45).volume > plain.volume
+    assert np.abs(scoat_lib.segment(path, weights=file, smooth=20.0).probabilities - plain.probabilities).max() > 1e-4
+    with pytest.raises(TypeError, match="treshold"):
+        scoat_lib.segment(path, weights=file, treshold=0.5)
+
+
+@pytest.mark.parametrize("spacing", [None, (1.0, 1.0), (5.0, 0.7, 0.0), (5.0, 0.7, float("nan"))])
+def test_an_array_needs_a_spacing(spacing, file):
+    with pytest.raises(ValueError, match="an array needs the mm between its slices, rows and columns"):
+        scoat_lib.segment(np.zeros((16, 64, 64)), spacing=spacing, weights=file)
+
+
+def test_what_cannot_be_segmented_says_why(path, file, tmp_path):
+    with pytest.raises(ValueError, match="spacing is for arrays"):
+        scoat_lib.segment(path, spacing=(5.0, 0.7, 0.7), weights=file)
+    with pytest.raises(ScanError, match="does not exist"):
+        scoat_lib.segment(tmp_path / "none.nii.gz", weights=file)
+    with pytest.raises(ScanError, match="slices × rows × columns"):
+        scoat_lib.segment(np.zeros((64, 64)), spacing=(5.0, 0.7, 0.7), weights=file)
+    with pytest.raises(ScanError, match="NaN or infinite"):
+        scoat_lib.segment(np.full((16, 64, 64), np.nan), spacing=(5.0, 0.7, 0.7), weights=file)
+
+
+def test_doubts_are_python_warnings(path, file):
+    with pytest.warns(UserWarning, match="not checked for its scale"):
+        found = scoat_lib.segment(path, weights=file, hu=True)
+    assert "not checked for its scale" in found.warnings
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, scoat_lib; print(*sorted({'torch', 'numpy', 'pandas', 'nibabel'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+    assert scoat_lib.segment is segmentation.segment
+    with pytest.raises(AttributeError, match="no attribute 'segmant'"):
+        _ = scoat_lib.segmant
+
+
+def test_label_files_hold_a_line_a_label_as_the_viewers_read_it(tmp_path):
+    """Slicer splits at spaces: index, name, four of 0..255. ITK-SNAP: index, three of 0..255, 0..1, two flags, "name"."""
+    segmentation.write_labels(tmp_path)
+    table = [line.split() for line in (tmp_path / "lung-opacification.ctbl").read_text().splitlines() if line[0] != "#"]
+    assert [row[:2] for row in table] == [["0", "background"], ["1", "lung_opacification"]]
+    assert all(len(row) == 6 and all(0 <= int(value) <= 255 for value in row[2:]) for row in table)
+    lines = (tmp_path / "lung-opacification.txt").read_text().splitlines()
+    assert lines[0] == "# ITK-SnAP Label Description File"
+    labels = [line.split(maxsplit=7) for line in lines if line[0] != "#"]
+    assert [(row[0], row[7]) for row in labels] == [("0", '"Clear Label"'), ("1", '"lung opacification"')]
+    assert labels[1][1:4] == table[1][2:5]
+    segmentation.write_labels(tmp_path)
+    (tmp_path / "lung-opacification.txt").write_text("mine")
+    with pytest.raises(ScanError, match="exists and is another file"):
+        segmentation.write_labels(tmp_path)
+    assert (tmp_path / "lung-opacification.txt").read_text() == "mine"
