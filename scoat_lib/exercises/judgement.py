@@ -11,12 +11,12 @@ from scoat_lib.exercises.core import Wrong, exercise, same
 
 @exercise
 def _area(answer):
-    for m, expected in (
-        (np.ones((4, 4)), 1.0),
-        (np.eye(4), 0.25),
-        (np.array([[1.0, 3.0]]), 0.8),
+    for what, m, expected in (
+        ("an even map", np.ones((4, 4)), 1.0),
+        ("a diagonal of ones", np.eye(4), 0.25),
+        ("[1 3]", np.array([[1.0, 3.0]]), 0.8),
     ):
-        same(answer(m), expected, f"area of {m.tolist()}")
+        same(answer(m), expected, f"area of {what}")
 
 
 @exercise
