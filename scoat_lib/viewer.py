@@ -26,7 +26,7 @@ from scoat_lib.scan import Scan, window
 
 WINDOWS = {"lung": (-1250, 250), "soft-tissue": (-160, 240), "bone": (-200, 1000)}  # HU, black and white
 LOWEST, STEP = -1024, 8  # HU of the smallest of 256 levels, and between two of them: what a page can hold
-THRESHOLDS = tuple(round(0.02 * k, 2) for k in range(1, 50))
+THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(1, 100))
 
 
 def picture(image: np.ndarray, truth=None, prediction=None, zoom: int = 2) -> bytes:
@@ -106,7 +106,7 @@ def ct(scan: Scan, name: str, truth=None, prediction=None, start: int | None = N
 def threshold(
     scan: Scan, probabilities: np.ndarray, name: str, truth=None, at: float = 0.5, start: int | None = None
 ) -> Viewer:
-    """One patient under a threshold from 0.02 to 0.98: the outline of every slice, the volume and the DSC of the whole scan.
+    """One patient under a threshold from 0.01 to 0.99: the outline of every slice, the volume and the DSC of the whole scan.
 
     probabilities: (slices, rows, columns) in 0..1 in the order of `scan.axial()`. at: the threshold shown first, one of
     `THRESHOLDS`. The other arguments are `ct`'s. A voxel is lesion where its probability is above the threshold, to the bit.

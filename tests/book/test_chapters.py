@@ -54,7 +54,8 @@ def test_a_chapter_has_its_parts(name):
     for part in ("After this chapter you can", "Predict first", "## Exercises", "## What to read next", "The paper · section"):
         assert part in text, f"{name} has no {part!r}"
     assert text.count("{exercise-start}") >= 3
-    assert any("viewer.stack" in c.source for c in code_cells(notebook)), f"{name} has no widget"
+    moves = r"viewer\.(stack|ct|threshold|epochs|two_masks|spatial_attention)\("
+    assert any(re.search(moves, c.source) for c in code_cells(notebook)), f"{name} has no widget"
 
 
 @pytest.mark.parametrize("name", IDS)

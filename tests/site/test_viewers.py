@@ -285,7 +285,7 @@ def test_masks_turn_on_and_off(light):
     assert len(seen) == 3
 
 
-@pytest.mark.parametrize("at", [0, 12, 24, 40])
+@pytest.mark.parametrize("at", [0, 24, 49, 88])
 def test_volume_and_dsc_at_a_threshold_are_pythons(light, at):
     scan, truth, answers = made()
     cut = viewer.THRESHOLDS[at]
