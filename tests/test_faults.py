@@ -1,13 +1,25 @@
-"""Faults from outside: two at once, a clock set back, foreign files where ours belong. One line, exit code 3, nothing half."""
+"""Faults from outside: two at once, a full disk, a read-only one, a clock set back. One line, exit code 3, nothing half.
+
+The disks are real ones: a small tmpfs and a read-only mount, in a mount namespace of their own. What a full or read-only disk
+does to each command is tried in one interpreter for all of them: this file, as a script.
+"""
 
 import contextlib
+import functools
+import hashlib
+import http.server
 import io
+import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
+import zipfile
 from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
@@ -125,7 +137,7 @@ def test_what_a_writer_cannot_end_leaves_the_old_file_and_nothing_else(tmp_path)
             temporary.write_text("ne")
             raise OSError("4096 requested and 0 written")  # numpy's, without a number or a name
 
-    with pytest.raises(OSError, match=r"result\.json"):
+    with pytest.raises(OSError, match=r"Not all of it could be written.*result\.json"):
         fall_short()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
@@ -164,30 +176,12 @@ def test_a_clock_set_back_changes_no_run(prepared, tmp_path, monkeypatch, tried)
         os.utime(tmp_path / "run" / name, (number * 1000, number * 1000))
     now = time.time() - 1e6
     monkeypatch.setattr(training.time, "time", lambda: now)
-    again = training.train(recipe, cohort, split, tmp_path / "run", **settings)
+    done = []
+    again = training.train(recipe, cohort, split, tmp_path / "run", on_epoch=lambda n, _: done.append(n), **settings)
+    assert done == [3], "gone on with from the older checkpoint"
     assert [row["epoch"] for row in again.curve] == [1, 2, 3]
     assert again.weights.read_bytes() == alone.weights.read_bytes()
     tried("clock set back between two epochs", "same final bits")
-
-
-def said(function, *words) -> tuple[int, str]:
-    """The exit code of a command, 0 when it ends well and −1 when it crashes, and what it wrote to stderr."""
-    err, out = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
-        try:
-            code = function(*words) or 0
-        except SystemExit as end:
-            code = end.code or 0
-        except BaseException:
-            traceback.print_exc()
-            code = -1
-    return code, err.getvalue() + (out.getvalue() if words and words[0] == "experiment" else "")
-
-
-def scoat(*words):
-    """`scoat` in this process."""
-    sys.argv = ["scoat", *map(str, words)]
-    return main()
 
 
 # what lies where ours belongs
@@ -233,3 +227,168 @@ def test_a_mask_in_any_of_48_orientations_is_brought_to_its_scans_grid(data_fold
     nib.save(elsewhere, tmp_path / "elsewhere.nii.gz")
     with pytest.raises(ScanError, match="mm away from its scan"):
         on_grid_of(Scan.load(tmp_path / "elsewhere.nii.gz", mask=True), scan)
+
+
+# disks
+
+
+def said(function, *words) -> tuple[int, str]:
+    """The exit code of a command, 0 when it ends well and −1 when it crashes, and what it wrote to stderr."""
+    err, out = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(out):
+        try:
+            code = function(*words) or 0
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+            code = -1
+    return code, err.getvalue() + (out.getvalue() if words and words[0] == "experiment" else "")
+
+
+def scoat(*words):
+    """`scoat` in this process."""
+    sys.argv = ["scoat", *map(str, words)]
+    return main()
+
+
+def served(folder: Path) -> tuple[str, dict[str, str]]:
+    """The address of a small record, and its archives' hashes."""
+    archives = folder / "served"
+    archives.mkdir()
+    for name, part in (("COVID-19-CT-Seg_20cases", 1), ("Infection_Mask", 0)):
+        with zipfile.ZipFile(archives / f"{name}.zip", "w") as file:
+            for k in range(2):
+                voxels = np.random.default_rng(k).integers(0, 2 + 1000 * part, (32, 32, 8)) - 1000 * part
+                image = nib.Nifti1Image(voxels.astype(np.int16), np.diag([-2.8, -2.8, 4, 1]))
+                file.writestr(f"coronacases_00{k + 1}.nii", image.to_bytes())
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=archives))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hashes = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in archives.iterdir()}
+    return f"http://127.0.0.1:{server.server_port}", hashes
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, and says nothing."""
+
+    def log_message(self, *_):
+        pass
+
+
+def mounted(disk: Path, state: str) -> None:
+    """Mount a tmpfs that is to be filled up, or "read-only"."""
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", disk], check=True)
+    if state == "read-only":
+        subprocess.run(["mount", "-o", "remount,ro", "none", disk], check=True)
+
+
+def every_command(state: str, data: Path, folder: Path) -> dict:
+    """What each command says when it is to write to a disk in a bad state: {command: [exit code, stderr, files left]}."""
+    from test_download import download
+
+    disk, good = folder / "disk", folder / "good"
+    mounted(disk, state)
+    (url, hashes), scan = served(folder), find_cases(data)[0].scan
+    named = folder / "named"  # as the record's
+    for part in ("COVID-19-CT-Seg_20cases", "Infection_Mask"):
+        (named / part).mkdir(parents=True)
+        shutil.copy(data / part / scan.name, named / part / "coronacases_001.nii.gz")
+    tiny = ["--data", data, "--width", 4, "--epochs", 1, "--batch", 8, "--size", 64, "--device", "cpu"]
+    train = ["train", "--folds", 3, "--lesion-free", 0, *tiny]
+    grid = ["experiment", "table3", "--only", "UNet++", "--folds", 0, *tiny]
+    fetched = ["--mirror", url, "--quiet", "--output"]
+    run = Path(json.loads(quiet(*train, "--runs", good, "--json"))["run"])
+    commands = {
+        "segment": (scoat, "segment", scan, "-o", disk / "mask.nii", "--device", "cpu"),
+        "segment --probability": (scoat, "segment", scan, "-o", folder / "m.nii", "--probability", disk / "p.nii"),
+        "train": (scoat, *train, "--runs", disk / "runs"),
+        "evaluate": (scoat, "evaluate", run, "--data", data, "--results", disk / "results"),
+        "experiment, its runs": (scoat, *grid, "--runs", disk / "w", "--results", folder / "r"),
+        "experiment, its results": (scoat, *grid, "--runs", good, "--results", disk / "r"),
+        "report": (scoat, "report", "table3", "--results", ROOT / "results", "-o", disk / "report"),
+        "phantom": (scoat, "phantom", disk / "phantom", "--patients", 1, "--size", 64, 64, 16),
+        "download": (lambda *words: download.main([*map(str, words)], hashes), *fetched, disk / "data"),
+        "download --from": (lambda *words: download.main([*map(str, words)]), "--from", named, "--output", disk / "data"),
+    }
+    found = {}
+    for name, (function, *words) in commands.items():
+        if name.startswith("download"):
+            download.SPARE = -(1 << 40)  # the space is not looked at first, so that the disk says it
+        if state == "full":  # a tiny run's result needs less than 8 kB
+            spare = 0 if name in ("evaluate", "experiment, its results") else 8
+            (disk / "filler").write_bytes(bytes((256 - spare) * 1024))
+        found[name] = said(function, *words)
+        found[name] += (left(disk),)
+    os.environ["SCOAT_CACHE"] = str(disk / "cache")
+    found["the cache"] = said(scoat, *train, "--runs", folder / "other")
+    found["the cache"] += (left(disk),)
+    return found
+
+
+def quiet(*words) -> str:
+    """What `scoat` prints."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        scoat(*words)
+    return out.getvalue()
+
+
+def left(disk: Path) -> str:
+    """What is wrong with the files that a command left, which are removed then; "" for nothing."""
+    from test_kills import whole_files
+
+    wrong = [f"{p} is left" for p in disk.rglob(f"{files.PART}*")]
+    try:
+        whole_files(disk)
+    except Exception as error:
+        wrong.append(f"half a file: {error}")
+    for path in disk.iterdir():
+        if path.name != "filler":
+            shutil.rmtree(path, ignore_errors=True)
+            path.unlink(missing_ok=True)
+    return "; ".join(wrong)
+
+
+@pytest.fixture(scope="module", params=["full", "read-only"])
+def met(request, data_folder, tmp_path_factory):
+    """What every command says on a disk that is full or read-only: (state, {command: [exit code, words, what is wrong]})."""
+    folder = tmp_path_factory.mktemp("disks")
+    for apart in (["unshare", "--mount"], ["unshare", "--user", "--map-root-user", "--mount"]):
+        try:
+            if subprocess.run([*apart, "mount", "-t", "tmpfs", "none", folder], capture_output=True).returncode == 0:
+                break
+        except FileNotFoundError:
+            continue
+    else:
+        pytest.skip("mounting a disk of one's own is not permitted here")
+    words = [*apart, sys.executable, __file__, request.param, data_folder, folder]
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, cwd=ROOT, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return request.param, json.loads((folder / "met.json").read_text())
+
+
+def test_a_disk_that_takes_nothing_is_said_in_a_line_and_leaves_nothing_half(met, tried):
+    state, found = met
+    reasons = {"full": r"No space left on device|[Nn]ot all of it", "read-only": r"[Rr]ead-only file system|is not writable"}
+    reason = reasons[state]
+    wrong = {}
+    for command, (code, text, files_left) in found.items():
+        lines = [line for line in text.splitlines() if "warning" not in line.lower()]
+        shown = lines[-1] if lines else ""
+        right = code == 3 and re.search(reason, shown) and "/disk" in shown and not files_left
+        if not right or (len(lines) != 1 and not command.startswith("experiment")):
+            wrong[command] = (code, text[-600:], files_left)
+    assert not wrong
+    assert len(found) == 11
+    tried(f"a {state} disk", "one line, exit code 3, nothing half", len(found))
+
+
+if __name__ == "__main__":
+    import torch
+
+    torch.set_num_threads(1)
+    sys.path.insert(0, str(ROOT))
+    here = Path(sys.argv[3])
+    os.environ["SCOAT_CACHE"] = str(here / "cache")
+    (here / "met.json").write_text(json.dumps(every_command(sys.argv[1], Path(sys.argv[2]), here)))
