@@ -231,7 +231,7 @@ def path_of_a_scan() -> str:
     from scoat_lib import drawings, weights
 
     drawn = drawings.path(weights.load())
-    caption = "The path of a scan through the tool. What stands in the boxes is read from the weights that come with the package."
+    caption = "The path of a scan through the tool. What stands in the boxes is read from the shipped weights."
     return f"```{{raw}} html\n<figure>{drawn._repr_html_()}<figcaption>{caption}</figcaption></figure>\n```"
 
 
