@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from skimage.segmentation import clear_border
 
 from scoat_lib import report, rule
@@ -228,10 +228,13 @@ def against_cost(table: Table, cost: dict[str, float], name: str) -> Figure:
         found = rule.interval(100 * large.DSC, large.fold)
         ax.plot([cost[label]] * 2, [found.low, found.high], color=f"C{index}", lw=2)
         ax.plot(cost[label], rows.DSC[label], "o", color=f"C{index}")
-        near = {"xytext": (7, 0), "textcoords": "offset points", "va": "center", "fontsize": 8}
+        close = any(1 < cost[other] / cost[label] < 1.3 for other in rows.index)  # its name would lie on that one's interval
+        side = {"xytext": (-7, 0), "ha": "right"} if close else {"xytext": (7, 0), "ha": "left"}
+        near = side | {"textcoords": "offset points", "va": "center", "fontsize": 8}
         ax.annotate(label, (cost[label], rows.DSC[label]), color=f"C{index}", **near)
     ax.set_xscale("log")
     ax.margins(x=0.25)
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set(xlabel=f"{name}, logarithmic", ylabel="DSC, %")

@@ -447,6 +447,19 @@ def thresholds(results: dict[str, list[dict]]) -> str:
     return " ".join(said) or f"DSC against the threshold: {NOT_RUN}."
 
 
+def spread(table: Table | None) -> str:
+    """How far patients differ from each other, and networks, in mean DSC: standard deviations over a table's rows."""
+    frames = {label: 100 * frame.DSC for label, frame in table.patients.items() if len(frame)} if table is not None else {}
+    wide = pd.DataFrame(frames).dropna()
+    if len(frames) < 2 or len(wide) < 2:
+        return f"How far patients differ, and networks: {NOT_RUN}."
+    patients, rows = wide.mean(axis=1).std(), wide.mean(axis=0).std()
+    return (
+        f"From patient to patient the mean DSC differs with a standard deviation of {patients:.1f} points, from row to row of "
+        f"{rows:.1f} ({count(len(frames), 'row')}, {count(len(wide), 'patient')})."
+    )
+
+
 def worst_patients(table: Table | None) -> str:
     """For how many rows each patient is the worst."""
     if table is None:

@@ -234,5 +234,8 @@ def test_cost_stands_against_score_with_an_interval_and_a_name():
         assert low < dot.get_ydata()[0] < high
     assert dots[1].get_ydata()[0] == pytest.approx(67.5)
     plt.close(figure)
+    figure = plots.against_cost(table, {"SCOAT-Net": 1000.0, "U-Net": 900.0}, "GFLOP")
+    assert [t.get_ha() for t in figure.axes[0].texts] == ["right", "left"], "no name lies on a neighbour's interval"
+    plt.close(figure)
     with pytest.raises(ValueError, match="no row of table2"):
         plots.against_cost(report.Table(table.grid, {}, "d", pd.DataFrame({"DSC": [], "patients": []}), {}), {}, "GFLOP")

@@ -10,7 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from scoat_lib import claims, grids, metrics, plots, report, rule, words
+from scoat_lib import claims, drawings, grids, metrics, plots, report, rule, words
 from scoat_lib.training import Recipe, rate_at
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +121,7 @@ def said(results):
         words.trade(tables["table1"]),
         words.lost(tables["table1"]),
         words.worst_patients(tables["table2"]),
+        words.spread(tables["table2"]),
     ]
 
 
@@ -214,7 +215,6 @@ def test_the_pages_own_cells_make_prose_of_any_results(chapter, case, monkeypatc
     """Every cell that makes prose runs with made-up results, in a namespace that holds what the page has at that point."""
     import pandas as pd
     from matplotlib import pyplot as plt
-    from matplotlib.ticker import NullFormatter
 
     monkeypatch.setattr(plt, "show", lambda: None)
 
@@ -226,6 +226,8 @@ def test_the_pages_own_cells_make_prose_of_any_results(chapter, case, monkeypatc
     space = {
         "display": out.append,
         "Markdown": lambda text: text,
+        "HTML": lambda text: text,
+        "drawings": drawings,
         "words": words,
         "report": report,
         "claims": claims,
@@ -241,6 +243,7 @@ def test_the_pages_own_cells_make_prose_of_any_results(chapter, case, monkeypatc
         "simulation": None if case == "nothing" else SIMULATION,
         "table": table["table1" if chapter == "11" else "table2"],
         "TABLE2": grids.get("table2"),
+        "NETWORKS": {label: changes["network"] for label, changes in grids.get("table2").rows.items()},
         "json": json,
         "Path": Path,
         "rate_at": rate_at,
@@ -255,7 +258,6 @@ def test_the_pages_own_cells_make_prose_of_any_results(chapter, case, monkeypatc
         "five": [(90, "a", 1), (60, "a", 2), (30, "b", 1), (9, "b", 2), (4, "b", 3)],
         "limits": pd.DataFrame({"voxels": [30, 300, 3000], 2: 0.9, 4: 0.8, 8: [0.0, 0.2, 0.4], 16: 0.0}),
         "plots": plots,
-        "NullFormatter": NullFormatter,
         "seconds": {n: 1.0 + k for k, n in enumerate(grids.get("table2").rows)} | {"U-Net": 1.0},
         "costs": {n: {"parameters, M": 40.0, "GFLOP": 500.0, "feature maps, MB": 9.0} for n in grids.get("table2").rows},
         "rates": np.r_[[1e-3] * 30, [1e-7] * 20],
