@@ -79,8 +79,8 @@ def train(
     Leaves RUNS/NAME with the weights, the curve as CSV and TensorBoard logs, and prints that folder.
     Then: scoat evaluate RUNS/NAME.
     """
-    where = choose_device(device)
     pairs, loss_pairs = parse_options(option or []), parse_options(loss_option or [])
+    where = choose_device(device)
     from scoat_lib import experiments
     from scoat_lib.training import Deadline, Recipe
     from scoat_lib.training import train as train_run
