@@ -74,14 +74,14 @@ def path(segmenter: Segmenter) -> svg.Drawing:
         changes["network"]: label for grid in GRIDS.values() for label, changes in grid.rows.items() if "network" in changes
     }
     whose = labels.get(made["network"], made["network"])
-    times = "and its mirror image" if segmenter.flip else "once"
+    times = "as it is and mirrored" if segmenter.flip else "each slice once"
     smooth = f"smoothed, σ {segmenter.smooth:g} mm" if segmenter.smooth else "slice by slice"
     steps = (
         ("NIfTI file", ("voxels in HU,", "and an affine"), "encoder"),
         ("checks", ("HU? spacing? upright?", "an error writes nothing"), "encoder"),
         ("window", (f"{low} … {high} HU", "become 0 … 1"), "plain"),
         ("slices", ("one by one, axial", slices), "plain"),
-        ("network", (f"{whose}, width {made['width']}", f"each slice {times}"), "attention"),
+        ("network", (f"{whose}, width {made['width']}", times), "attention"),
         ("probabilities", ("0 … 1, on the scan's grid", smooth), "map"),
         ("threshold", (f"above {segmenter.threshold:g}", "is lesion"), "map"),
         ("mask, volume", ("NIfTI, same grid", "cm³ by the affine"), "attention"),
