@@ -485,7 +485,7 @@ def test_scripts_are_installed_with_the_package():
         assert not [w for w in ("http://", "https://", "fetch(", "import(", "</script") if w in script.read_text()]
 
 
-def test_every_name_of_a_viewer_stands_once_on_a_page():
+def test_every_name_of_a_viewer_stands_once_on_a_page_and_its_script_is_todays():
     for notebook in sorted(Path(ROOT / "book").glob("*.ipynb")):
         names = []
         for cell in json.loads(notebook.read_text())["cells"]:
@@ -493,4 +493,6 @@ def test_every_name_of_a_viewer_stands_once_on_a_page():
                 source = "".join(output.get("data", {}).get("text/html", ""))
                 if 'class="scoat-viewer"' in source:
                     names.append(source.split(' id="')[1].split('"')[0])
+                    assert f"<style>{viewer._source('viewers.css')}</style>" in source, f"run {notebook.name} again"
+                    assert sum(s.read_text() in source for s in SCRIPTS) >= 2, f"run {notebook.name} again"
         assert len(names) == len(set(names)), notebook.name
