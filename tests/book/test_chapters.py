@@ -68,6 +68,19 @@ def test_a_chapter_opens_with_a_picture(name):
     assert headings <= 1, f"{name}: no picture before its second section"
 
 
+def test_no_label_stands_twice():
+    """Sphinx warns of it, and then no page is made."""
+    where: dict[str, set[str]] = {}
+    for name, notebook in NOTEBOOKS.items():
+        for number, cell in enumerate(notebook.cells):
+            labels = re.findall(r'"name": "([^"]+)"', json.dumps(cell.metadata))
+            if cell.cell_type == "markdown":
+                labels += re.findall(r"^(?::(?:name|label): |\()([\w-]+)(?:\)=)?$", cell.source, re.M)
+            for label in labels:
+                where.setdefault(label, set()).add(f"{name}, cell {number}")
+    assert not {label: places for label, places in where.items() if len(places) > 1}
+
+
 @pytest.mark.parametrize("name", IDS)
 def test_no_output_carries_what_changes_from_run_to_run(name):
     """pandas gives a styled table random names and prints its address; nbval would compare both."""
