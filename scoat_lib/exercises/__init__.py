@@ -4,6 +4,18 @@ Each test is written from the formula and asks nothing of the package, so it can
 """
 
 from scoat_lib.exercises import evidence, judgement, learning, network, projects
-from scoat_lib.exercises.core import Wrong, check, names, verify
+from scoat_lib.exercises.core import SCALES, Wrong, check, check_scale, names, verify
 
-__all__ = ["Wrong", "check", "evidence", "judgement", "learning", "names", "network", "projects", "verify"]
+__all__ = [
+    "SCALES",
+    "Wrong",
+    "check",
+    "check_scale",
+    "evidence",
+    "judgement",
+    "learning",
+    "names",
+    "network",
+    "projects",
+    "verify",
+]

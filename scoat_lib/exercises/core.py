@@ -6,11 +6,18 @@ from collections.abc import Callable
 
 import numpy as np
 
+SCALES = ("quick", "real", "paper")
 _CHECKS: dict[str, Callable] = {}
 
 
 class Wrong(AssertionError):
     """An answer that is not right yet; its text is a hint."""
+
+
+def check_scale(scale: str) -> None:
+    """Refuse a chapter's `scale` that is misspelt: it would run at another size than was asked for. ValueError."""
+    if scale not in SCALES:
+        raise ValueError(f"scale is {scale!r}; it must be one of {', '.join(SCALES)}: correct the cell of parameters above")
 
 
 def names() -> tuple[str, ...]:

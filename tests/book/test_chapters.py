@@ -59,6 +59,25 @@ def test_a_chapter_has_its_parts(name):
 
 
 @pytest.mark.parametrize("name", IDS)
+def test_a_misspelt_scale_is_refused_before_anything_runs(name):
+    """The cells from the parameters to the check alone: what a reader runs who typed `scale = "reel"`."""
+    cells = code_cells(NOTEBOOKS[name])
+    stop = next(n for n, cell in enumerate(cells) if "check_scale(scale)" in cell.source)
+    assert stop <= 3
+    lines = cells[stop].source.split("check_scale(scale)")[0].splitlines()
+    imports = "\n".join(line for line in lines if not line.startswith(("plt.", "_ =")))
+    place = {"scale": "reel", "data": ""}
+    with pytest.raises(ValueError, match="scale is 'reel'; it must be one of quick, real, paper"):
+        exec(imports + "\nfrom scoat_lib.exercises import check_scale\ncheck_scale(scale)", place)
+
+
+def test_the_builders_scales_are_the_chapters():
+    call = [sys.executable, str(BOOK / "build.py"), "--scale", "reel"]
+    words = subprocess.run(call, capture_output=True, text=True).stderr
+    assert all(scale in words for scale in exercises.SCALES)
+
+
+@pytest.mark.parametrize("name", IDS)
 def test_a_chapter_opens_with_a_picture(name):
     headings = 0
     for cell in NOTEBOOKS[name].cells:
