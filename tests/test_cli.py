@@ -288,7 +288,7 @@ def test_every_error_is_one_line(small, data_folder, tmp_path):
         (["segment", small, "-o", tmp_path / "folder.nii"], "is a folder"),
         (["segment", tmp_path / "folder.nii", "-o", tmp_path / "m.nii"], "is a folder"),
         (["segment", small, "-o", long], "too long"),
-        (["segment", long, "-o", tmp_path / "m.nii"], "cannot be looked for (File name too long)"),
+        (["segment", long, "-o", tmp_path / "m.nii"], "File name too long; choose a shorter name"),
         (["segment", tmp_path / ("n" * 300 + ".nii"), "-o", tmp_path / "m.nii"], "n.nii"),
         (["segment", small, "-o", tmp_path / "file" / "m.nii"], "does not exist"),
         (["segment", small, "-o", tmp_path / "m.nii", "--assume", "sideways"], "cannot be assumed"),

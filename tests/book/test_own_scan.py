@@ -1,5 +1,6 @@
 """book/own-scan.md: its commands exist, what it quotes is what the package says, and its Python runs."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def test_its_python_runs(data_folder, tmp_path):
     from scoat_lib.cohort import find_cases
 
     (tmp_path / "chest.nii.gz").write_bytes(find_cases(data_folder)[0].scan.read_bytes())
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.S)
+    code = "".join(re.findall(r"```python\n(.*?)```", PAGE, flags=re.S))
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
@@ -39,7 +40,9 @@ def test_its_python_runs(data_folder, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert re.fullmatch(r"[\d.]+ cm³", done.stdout.strip())
+    volume, share, _ = done.stdout.splitlines()
+    assert re.fullmatch(r"[\d.]+ cm³", volume)
+    assert set(ast.literal_eval(share)) == {"both", "right", "left", "outside"}
     assert (tmp_path / "opacities.nii.gz").exists()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from scoat_lib import grids, report
+from scoat_lib import grids, report, weights
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book"))
@@ -117,5 +117,7 @@ def test_the_archive_of_runs_is_whole_and_the_same_each_time(tmp_path):
 def test_weights_come_with_their_card(tmp_path):
     said = build.weight_files(tmp_path / "downloads")
     assert "model-card.txt" in said
-    assert (tmp_path / "downloads" / "scoatnet-w16.safetensors").stat().st_size > 1e6
+    for name in weights.shipped():
+        there = tmp_path / "downloads" / f"{name}.safetensors"
+        assert there.read_bytes() == (ROOT / "scoat_lib" / "shipped" / there.name).read_bytes()
     assert "No medical device" in said

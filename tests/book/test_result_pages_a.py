@@ -313,7 +313,7 @@ def test_2_the_story_is_the_protocols():
     assert "fifteen reduced scans seven lay upside down" in protocol
     assert "ten had HU off by more than a hundred" in protocol
     assert '"patients" were two scans of one' in protocol
-    text = " ".join(PROSE["02"].split())
+    text = " ".join(PROSE["02"].split()).lower()
     for fact in ("seven of the fifteen", "ten of the fifteen", "two scans of one patient", "void"):
         assert fact in text, fact
     assert "[:, ::-1]" in CODE["02"], "the montage turns phantoms the same way"

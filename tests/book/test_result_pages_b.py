@@ -338,7 +338,10 @@ def test_no_sentence_keeps_a_number_of_the_first_edition(name):
 
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "scoat_lib" / "shipped" / "README.md"], ids=lambda p: p.name)
 def test_no_page_keeps_a_number_of_the_first_edition(page):
-    for old in (*VOID, "nine of the fifteen", "two patients", "10 000 draws"):
+    """The card's 74.0 happens to be a number of the first edition too; tests/test_weights_inference.py recomputes it."""
+    measured = json.loads((ROOT / "results" / "shipped" / "operating-point-w8.json").read_text())
+    again = {f"{measured['left out']['mean']:.1f}"} if page.name == "README.md" else set()
+    for old in {*VOID, "nine of the fifteen", "two patients", "10 000 draws"} - again:
         assert old not in page.read_text(), old
 
 
