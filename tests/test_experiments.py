@@ -355,7 +355,7 @@ def test_two_engines_killed_and_started_again_lose_an_epoch_at_most(tiny_recipe,
         assert [row["loss"] for row in content["curve"]] == [row["loss"] for row in alone.curve]
 
 
-def test_a_dask_cluster_that_loses_a_worker_gives_every_result(tiny_recipe, data_folder, tmp_path):
+def test_a_dask_cluster_that_loses_a_worker_gives_every_result(tiny_recipe, data_folder, tmp_path, tried):
     distributed = pytest.importorskip("distributed")
     import os
     import signal
@@ -388,6 +388,7 @@ def test_a_dask_cluster_that_loses_a_worker_gives_every_result(tiny_recipe, data
     assert killed
     assert sorted(outcome.done) == sorted(j.key for j in jobs)
     assert all(json.loads(j.result.read_text())["curve"][-1]["epoch"] == 4 for j in jobs)
+    tried("a Dask worker killed in its work", "another worker went on; every result is there")
 
 
 if __name__ == "__main__":

@@ -122,3 +122,20 @@ def test_the_index_of_results_is_made_from_them():
     assert "of 15 runs" in made
     assert "of 70 runs" in made  # six rivals, V1 to V3 and five losses on five folds
     assert "of 30 runs" in made
+
+
+def test_the_table_of_faults_is_whole():
+    """`make test-long`, then `python -m studies.faults`."""
+    import corpus
+    import test_kills
+
+    parts = json.loads((ROOT / "results" / "faults" / "table.json").read_text())["parts"]
+    times = {row["fault"]: row["times"] for rows in parts.values() for row in rows}
+    scans = {fault.removeprefix("scan: "): n for fault, n in times.items() if fault.startswith("scan: ")}
+    assert set(scans) == {*corpus.faults(), "fuzzed header", "nothing, a valid file"}
+    assert min(scans.values()) >= corpus.TIMES
+    assert sum(scans.values()) >= 500
+    kills = {fault: n for fault, n in times.items() if fault.startswith("SIGKILL: ")}
+    assert set(kills) == {f"SIGKILL: {case.replace('_', ' ')}" for case in test_kills.CASES}
+    assert min(kills.values()) >= 3
+    assert {"a full disk", "a read-only disk", "two trainings in one folder", "two downloads into one folder"} <= set(times)
