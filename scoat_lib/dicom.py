@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import scoat_lib
 from scoat_lib import nifti
 from scoat_lib import series as _series
-from scoat_lib.scan import LONGEST_NAME, Scan, ScanError, check_distinct, on_grid_of, whole_file
+from scoat_lib.scan import Scan, ScanError, check_distinct, check_writable, on_grid_of, whole_file
 
 # what is read of the source, so that nothing else of it can reach the SEG: what its standard makes it repeat, and the grid
 REPEATED = ["PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientIdentityRemoved", "DeidentificationMethod",
@@ -97,20 +96,8 @@ def read_segmentation(path, uids) -> np.ndarray:
 
 def check_segmentation_path(path, overwrite: bool) -> None:
     """Raise ScanError, before any work is done, if a DICOM SEG cannot be written to path, ImportError without highdicom."""
-    path = Path(path)
     _highdicom()
-    if path.suffix.lower() != ".dcm":
-        raise ScanError(f"{path}: the name of a segmentation must end in .dcm")
-    if len(os.fsencode(path.name)) > LONGEST_NAME:
-        raise ScanError(f"{path.parent}: a name of {len(os.fsencode(path.name))} bytes is too long; choose a shorter one")
-    if not path.parent.is_dir():
-        raise ScanError(f"{path}: the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise ScanError(f"{path}: is a folder; give a file name")
-    if path.exists() and not overwrite:
-        raise ScanError(f"{path}: exists already; choose another name or allow overwriting")
-    if not os.access(path.parent, os.W_OK):
-        raise ScanError(f"{path}: the folder {path.parent} is not writable")
+    check_writable(path, overwrite, (".dcm",))
 
 
 def _highdicom():

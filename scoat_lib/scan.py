@@ -347,11 +347,11 @@ def check_same_grid(mask: Scan, scan: Scan) -> None:
             )
 
 
-def check_writable(path, overwrite: bool) -> None:
-    """Raise ScanError, before any work is done, if a NIfTI file cannot be written to path."""
+def check_writable(path, overwrite: bool, endings: tuple[str, ...] = (".nii", ".nii.gz")) -> None:
+    """Raise ScanError, before any work is done, if a file of such an ending, in small letters, cannot be written to path."""
     path = Path(path)
-    if not path.name.endswith((".nii", ".nii.gz")):
-        raise ScanError(f"{path}: the name must end in .nii or .nii.gz")
+    if not path.name.endswith(endings):
+        raise ScanError(f"{path}: the name must end in {' or '.join(endings)}")
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         raise ScanError(
             f"{path.parent}: a name of {len(os.fsencode(path.name))} bytes is too long for a file; choose a shorter one"

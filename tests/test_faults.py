@@ -101,10 +101,14 @@ def test_loaders_of_a_killed_training_let_its_folder_go(data_folder, tiny_recipe
     until = time.monotonic() + 240
     while not (tmp_path / "run" / training.CHECKPOINT).exists() and time.monotonic() < until:
         time.sleep(0.05)
+    assert process.poll() is None, "it was still training when it was killed"
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert (tmp_path / "run" / training.CHECKPOINT).exists()
+    entered = False
     with files.one_writer(tmp_path / "run" / ".lock", "it", patience=training.LOCK_PATIENCE):
-        pass
+        entered = True
+    assert entered
 
 
 def test_a_second_download_into_one_folder_is_refused(tmp_path, capsys, tried):

@@ -258,6 +258,7 @@ def test_the_search_opens_by_keys(browser, address):
     browser.open(f"{address}/book/intro.html")
     browser.driver.find_element("css selector", "body").send_keys(Keys.CONTROL, "k")
     browser.wait("document.activeElement.matches('input[type=search]')", "the search field", 5)
+    assert browser.run("return document.activeElement.matches('input[type=search]')")
 
 
 def test_the_mode_switches_to_dark(browser, address):
