@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
@@ -88,6 +88,7 @@ NEIGHBOURS = {"full": 3, "edge": 2, "face": 1}
 
 @few
 @given(st.one_of(planes, boxes).flatmap(lambda shape: arrays(bool, shape)), st.sampled_from(sorted(NEIGHBOURS)))
+@example(np.arange(10).reshape(5, 2) == 8, "full")
 def test_regions_are_scipys(mask, connectivity):
     """cc3d 4.1.1 labels pixels that are not set in a boolean plane such as (5, 2); bytes are right."""
     labels, n = metrics.regions(mask, connectivity)
