@@ -101,6 +101,16 @@ def test_no_label_stands_twice():
 
 
 @pytest.mark.parametrize("name", IDS)
+def test_no_viewer_has_the_id_of_a_heading(name):
+    """Headings become ids; a viewer with the same one starts in the heading's section, above its words."""
+    text = prose(NOTEBOOKS[name])
+    headings = {re.sub(r"[^a-z0-9]+", "-", h.lower()).strip("-") for h in re.findall(r"^#+ (.+)$", text, re.M)}
+    starts = r'viewer\.(?:ct|threshold|epochs|two_masks|spatial_attention)\([^"]*"([\w-]+)"'
+    viewers = {n for cell in code_cells(NOTEBOOKS[name]) for n in re.findall(starts, cell.source)}
+    assert not headings & viewers
+
+
+@pytest.mark.parametrize("name", IDS)
 def test_no_output_carries_what_changes_from_run_to_run(name):
     """pandas gives a styled table random names and prints its address; nbval would compare both."""
     for cell in code_cells(NOTEBOOKS[name]):
