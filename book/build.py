@@ -261,7 +261,7 @@ def png_size(text: str) -> tuple[int, int]:
     return struct.unpack(">II", base64.b64decode(text[start : start + 32])[16:24])
 
 
-def fill_in(source: Path, executed: Path, patients: dict[str, Path | None]) -> None:
+def fill_in(source: Path, executed: Path, patients: dict[str, Path | None] | None = None) -> None:
     """What is measured, into the pages' markers: findings, seconds of each chapter, every result, the readings' effects."""
     producers = {
         "<!-- findings -->": findings,
@@ -280,7 +280,7 @@ def fill_in(source: Path, executed: Path, patients: dict[str, Path | None]) -> N
         "<!-- weight files -->": lambda: weight_files(source / "downloads"),
         "<!-- path of a scan -->": path_of_a_scan,
         "<!-- faults -->": faults,
-        "<!-- real scans -->": lambda: scans.page(**patients),
+        "<!-- real scans -->": lambda: scans.page(**(patients or {})),
     }
     for page in source.glob("*.md"):
         text = page.read_text()

@@ -1,5 +1,6 @@
 """The page of real scans: whose weights outline whom, what its pictures say, and that none of a patient is in git."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -122,5 +123,6 @@ def test_the_page_says_how_to_get_scans_and_where_they_come_from():
     assert "10.5281/zenodo.3757476" in scans.RECORD
     assert "CC BY 4.0" in scans.RECORD
     assert "MedSeg" in scans.MEDSEG
-    source = Path(scans.__file__).read_text()
-    assert source.count("figure(") - 2 == source.count(", MARK)") + 2, "each picture of a patient carries the mark"
+    for maker in (scans._of_patients, scans._of_slices):
+        source = inspect.getsource(maker)
+        assert source.count("figure(") == source.count(", MARK)") > 0, "each picture of a patient carries the mark"
