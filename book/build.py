@@ -3,6 +3,7 @@
 
 python book/build.py                                   quick scale, phantom cohort → _build/quick
 python book/build.py --scale real --data FOLDER        real scans → _build/real (ignored by git)
+python book/build.py --data FOLDER --external FOLDER   quick scale on real scans; the page of real scans with both cohorts
 python book/build.py --chapter 07                      one chapter run, the others as stored → _build/chapter
 python book/build.py --in-place                        quick scale, outputs kept in book/*.ipynb (with --chapter 07: its alone)
 python book/build.py --badges                          the repository's address of _config.yml into the notebooks
@@ -32,8 +33,10 @@ from pathlib import Path
 
 import front
 import nbformat
+import scans
 import vendor
 import yaml
+from PIL import Image
 
 from scoat_lib.files import PART, BusyError, one_writer, remove_parts, sync, write_whole
 
@@ -43,6 +46,7 @@ RESULTS = ROOT / "results"
 BADGE = "colab-badge"  # the tag of the cell that holds the badge
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+HEAVY, HEAVIEST = 150_000, 230_000  # letters of a stored picture: where few colours begin, and what they must come below
 BOOTSTRAP = "colab-bootstrap"  # and of the cell that installs the package on Colab
 
 
@@ -140,10 +144,29 @@ def clean(path: Path, executed: Path | None = None) -> None:
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
             cell.outputs = one_stream(cell.outputs)
+            for output in cell.outputs:
+                lighten(output)
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:03d}"
     write_whole(path, nbformat.writes(notebook, 4) + "\n")
+
+
+def lighten(output: dict) -> None:
+    """An output's large PNG in as few colours as it takes to weigh little: what weighs is a slice's noise in 24 bits."""
+    png = output.get("data", {}).get("image/png", "")
+    if len(png) < HEAVY:
+        return
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        whole = picture.convert("RGB")
+    for colours in (128, 48, 24):
+        stream = io.BytesIO()
+        whole.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
+        small = base64.b64encode(stream.getvalue()).decode()
+        if len(small) < HEAVIEST:
+            break
+    if len(small) < len(png):
+        output["data"]["image/png"] = small
 
 
 def one_stream(outputs: list) -> list:
@@ -157,21 +180,24 @@ def one_stream(outputs: list) -> list:
     return kept
 
 
-def build_site(executed: Path, output: Path) -> Path:
-    """The site from executed notebooks, warnings as errors; returns its first page. What is unchanged is not built again."""
+def build_site(executed: Path, output: Path, **patients: Path | None) -> Path:
+    """The site from executed notebooks, warnings as errors; returns its first page. What is unchanged is not built again.
+
+    patients: what the page of real scans is made of (`scans.page`); by default phantoms.
+    """
     source, fresh = output / "source", output / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(
         BOOK,
         fresh / "book",
-        ignore=shutil.ignore_patterns("*.ipynb", "build.py", "front.py", "__pycache__", ".ipynb_checkpoints"),
+        ignore=shutil.ignore_patterns("*.ipynb", "build.py", "front.py", "scans.py", "__pycache__", ".ipynb_checkpoints"),
     )
     for name in ("_config.yml", "_toc.yml", "CITATION.cff", "CHANGELOG.md"):
         shutil.copy(ROOT / name, fresh / name)
     for path in chapters():
         (fresh / "book" / path.name).write_text(with_texts((executed / path.name).read_text()))
     vendor.serve_from(fresh / "_served" / "_vendor")
-    fill_in(fresh / "book", executed)
+    fill_in(fresh / "book", executed, patients)
     replace_changed(fresh, source)
     site, unfinished = output / "_build", output / "unfinished"
     if unfinished.exists() or newest(site) > time.time():
@@ -223,6 +249,7 @@ def with_texts(text: str) -> str:
     for cell in notebook["cells"]:
         about = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
         for output in cell.get("outputs", []):
+            lighten(output)
             if about and (view := output.get("data", {}).get(WIDGET_VIEW)):
                 mend(view["model_id"], about.rstrip("."))
     return json.dumps(notebook)
@@ -234,7 +261,7 @@ def png_size(text: str) -> tuple[int, int]:
     return struct.unpack(">II", base64.b64decode(text[start : start + 32])[16:24])
 
 
-def fill_in(source: Path, executed: Path) -> None:
+def fill_in(source: Path, executed: Path, patients: dict[str, Path | None] | None = None) -> None:
     """What is measured, into the pages' markers: findings, seconds of each chapter, every result, the readings' effects."""
     producers = {
         "<!-- findings -->": findings,
@@ -253,6 +280,7 @@ def fill_in(source: Path, executed: Path) -> None:
         "<!-- weight files -->": lambda: weight_files(source / "downloads"),
         "<!-- path of a scan -->": path_of_a_scan,
         "<!-- faults -->": faults,
+        "<!-- real scans -->": lambda: scans.page(**(patients or {})),
     }
     for page in source.glob("*.md"):
         text = page.read_text()
@@ -553,6 +581,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=("quick", "real", "paper"), default="quick")
     parser.add_argument("--data", type=Path, help="folder of real scans; needed for real and paper")
+    parser.add_argument("--external", type=Path, help="folder of the second cohort (tr_im.nii.gz), for the page of real scans")
+    parser.add_argument(
+        "--runs", type=Path, help="folder of finished runs, to outline patients they left out; by default runs/"
+    )
     parser.add_argument("--in-place", action="store_true", help="keep the outputs in book/*.ipynb; build no site")
     parser.add_argument("--chapter", metavar="NN", help="run this chapter alone; the others keep their stored outputs")
     parser.add_argument("--fresh", action="store_true", help="run and build everything anew, changed or not")
@@ -569,10 +601,17 @@ def main() -> int:
         return 0
     if arguments.scale != "quick" and arguments.data is None:
         parser.error(f"--scale {arguments.scale} needs --data FOLDER (python data/download.py fetches the public record)")
-    if arguments.data is not None and not arguments.data.is_dir():
-        parser.error(f"{arguments.data}: no such folder")
-    if arguments.in_place and arguments.scale != "quick":
+    for folder in (arguments.data, arguments.external, arguments.runs):
+        if folder is not None and not folder.is_dir():
+            parser.error(f"{folder}: no such folder")
+    if arguments.in_place and (arguments.scale != "quick" or arguments.data):
         parser.error("only quick outputs are kept in the notebooks: no picture of a real scan goes into git")
+    real = scans.at_hand(arguments.data)
+    if arguments.in_place and real:
+        parser.error(
+            f"the chapters would read {real}, and no picture of a real scan goes into git: unset SCOAT_DATA, or set "
+            "SCOAT_CACHE to an empty folder"
+        )
     only = [path for path in chapters() if arguments.chapter and path.name.startswith(f"{arguments.chapter}-")]
     if arguments.chapter and not only:
         parser.error(f"no chapter {arguments.chapter}: one of {', '.join(path.stem[:2] for path in chapters())}")
@@ -596,7 +635,8 @@ def main() -> int:
                 print("outputs are kept in book/; look at `git diff --stat book` before you commit")
                 return 0
             print("building the site …", flush=True)
-            page = build_site(executed, output)
+            runs = arguments.runs or (ROOT / "runs" if (ROOT / "runs").is_dir() else None)
+            page = build_site(executed, output, data=real, external=arguments.external, runs=runs)
     except (RuntimeError, BusyError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

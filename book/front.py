@@ -55,7 +55,7 @@ def picture() -> str:
     """
     from scoat_lib import phantom, weights
 
-    made_by = "".join(inspect.getsource(f) for f in (_picture, _frame, _outline))
+    made_by = "".join(inspect.getsource(f) for f in (_picture, _frame, outline))
     key = hashlib.sha256(f"{made_by}{SEED}{SIZE}{VOLUME}{phantom.VERSION}".encode())
     for path in sorted(Path(weights.__file__).parent.glob("shipped/*.safetensors")):
         key.update(path.read_bytes())
@@ -111,11 +111,11 @@ def _frame(grey: np.ndarray, truth: np.ndarray, predicted: np.ndarray, hidden: b
     return (
         f'<svg role="img" aria-label="{words}" viewBox="0 0 {columns} {rows}"{" hidden" if hidden else ""}>'
         f'<image width="{columns}" height="{rows}" href="data:image/jpeg;base64,{data}"/>'
-        f'<path class="prediction" d="{_outline(predicted)}"/><path class="truth" d="{_outline(truth)}"/></svg>'
+        f'<path class="prediction" d="{outline(predicted)}"/><path class="truth" d="{outline(truth)}"/></svg>'
     )
 
 
-def _outline(mask: np.ndarray) -> str:
+def outline(mask: np.ndarray) -> str:
     """A mask's borders as an SVG path, in pixels."""
     from skimage import measure
 

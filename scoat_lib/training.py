@@ -41,7 +41,7 @@ LOCK_PATIENCE = 8.0  # seconds; loaders of a killed run notice within five that 
 
 
 class TrainingError(ValueError):
-    """A run that cannot be started or gone on with; its text says what to change."""
+    """A run that cannot be started or continued; its text says what to change."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ def train(
         call. The same call again goes on. on_epoch: called with the epochs done and the network, in training mode as it is;
         it must not change the network.
     The folder gets recipe.json, checkpoint.ckpt, the one before it, curve.csv, tensorboard/ (where installed) and the weights.
-    A damaged checkpoint is named in a warning, and the one before it is gone on with.
+    A damaged checkpoint is named in a warning, and the run continues from the one before it.
     A folder has one training at a time: BusyError for the second, after LOCK_PATIENCE seconds.
     Raises LeakageError for a split that leaks, TrainingError if the folder holds another run or no checkpoint that can be read,
     or if the loss is not finite: the last epoch's checkpoint stays as it was.
@@ -485,7 +485,7 @@ def _resume(folder: Path, model, optimiser, fabric) -> list[dict]:
             failures.append(f"{one}: is damaged ({' '.join(str(error).split())[:120]})")
             continue
         if failures:
-            warnings.warn(f"{failures[0]}; gone on with from {one.name}, after epoch {len(curve)}", stacklevel=2)
+            warnings.warn(f"{failures[0]}; continued from {one.name}, after epoch {len(curve)}", stacklevel=2)
         return curve
     if failures:
         raise TrainingError(f"{'; '.join(failures)}; remove the folder, and the same command trains anew")

@@ -30,7 +30,7 @@ def sizes_of(name):
     def keep(path):
         def hook(module, given, out):
             out = out[0] if isinstance(out, tuple) else out
-            if isinstance(out, torch.Tensor):
+            if isinstance(out, torch.Tensor) and out.dim() == 4:
                 found.setdefault(path, []).append(f"{out.shape[2]} × {out.shape[3]} × {out.shape[1]}")
 
         return hook
@@ -63,6 +63,27 @@ def test_every_box_holds_the_size_that_its_module_gives(name):
         assert size == (found[part.module][part.call] if part.module and not part.small else "")
         counted += bool(size)
     assert counted >= 8
+
+
+@pytest.mark.parametrize("network", ["unet", "unetpp", "scoatnet"])
+def test_what_a_node_is_told_to_take_is_what_the_network_takes(network):
+    """Channels side by side are the first block's own; sizes are measured by running the network."""
+    model, found = built(network), sizes_of(network)
+    first = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Conv2d)}
+    for i, j in [(a, b) for a in range(5) for b in range(1, 5 - a)]:
+        if network == "unet":
+            if i + j < 4:
+                continue
+            name, blocks = f"decoder.{3 - i}", (f"decoder.{3 - i}.",)
+        else:
+            name = f"nodes.X({i},{j})"
+            blocks = (f"{name}.block.", f"{name}.extract.")
+        (given,) = set(found[name])
+        block = next(module for path, module in first.items() if path.startswith(blocks))
+        lines = drawings.told(network, i, j)["lines"]
+        assert f"= {block.in_channels} channels" in lines[1], (i, j)
+        assert lines[-1] == f"It gives {given}."
+        assert any("(6)" in line for line in lines) == (network == "scoatnet" and i > 0)
 
 
 # how many parts of a diagram stand for the parts of a module

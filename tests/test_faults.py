@@ -182,7 +182,7 @@ def test_a_clock_set_back_changes_no_run(prepared, tmp_path, monkeypatch, tried)
     monkeypatch.setattr(training.time, "time", lambda: now)
     done = []
     again = training.train(recipe, cohort, split, tmp_path / "run", on_epoch=lambda n, _: done.append(n), **settings)
-    assert done == [3], "gone on with from the older checkpoint"
+    assert done == [3], "continued from the older checkpoint"
     assert [row["epoch"] for row in again.curve] == [1, 2, 3]
     assert again.weights.read_bytes() == alone.weights.read_bytes()
     tried("clock set back between two epochs", "same final bits")

@@ -276,7 +276,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_gone_on_with(prepared,
     checkpoint, before = folder / "checkpoint.ckpt", folder / "checkpoint-before.ckpt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.warns(
-        UserWarning, match=r"checkpoint\.ckpt: is damaged .* gone on with from checkpoint-before\.ckpt, after epoch 1"
+        UserWarning, match=r"checkpoint\.ckpt: is damaged .* continued from checkpoint-before\.ckpt, after epoch 1"
     ):
         again = run(tiny_recipe, prepared, folder)
     assert same_weights(again, whole)

@@ -1,13 +1,17 @@
 """Figures 1 and 2 in a layout of our own, as SVG: the plain U-Net, the grids of UNet++ and SCOAT-Net, one attention node.
 
 Text and lines take the colour of the page around them, so a drawing reads on light and on dark ground. Pointing at a node of
-a grid (or moving to it with the tab key) leaves only what it takes; that is done in CSS, without a kernel or a script.
+a grid (or moving to it by keys, or tapping it) leaves only what it takes, and says in words what that is and by which equation
+(`viewers/grid.js`). Where no script runs, CSS does the first of the two.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 
+from scoat_lib import viewer
 from scoat_lib.drawings import svg
 from scoat_lib.drawings.svg import ARROWS, COLOURS, Drawing, box, circle, drawing, frame, label, line, number
 
@@ -28,12 +32,82 @@ def grid(network: str, side: int = 512, width: int = 64, sizes: bool = True) -> 
     """The nodes of "unet", "unetpp" or "scoatnet" with every connection, and H × W × C at each node.
 
     side: of the input slice, in pixels. width: channels at full resolution. sizes: whether H × W × C is written.
-    Raises ValueError for a network that is no such grid.
+    A node that is pointed at, tapped or moved to by keys tells what it takes (`told`). Raises ValueError for a network that
+    is no such grid.
     """
     body, style = _panel(network, side, width, sizes, LARGE)
     title = {"unet": "U-Net", "unetpp": "UNet++", "scoatnet": "SCOAT-Net"}[network]
     text = f"{title} as a grid. {_words(network, side, width)}"
-    return drawing(f"grid-{network}", 964, 712, body + _legend(network, 560, 470), text, style)
+    name = f"grid-{network}"
+    root, says = f"#drawing-{name}", f"#{name} .says"
+    style += (
+        f"{root} .e.on{{opacity:1;stroke-width:3.2}}{root} .e.off{{opacity:.1}}{root} .n.off{{opacity:.35}}"
+        f"{root} .n.self rect{{stroke-width:3.6}}{says}{{min-height:{15 if network == 'scoatnet' else 7}em;padding-top:.4em;"
+        f"text-align:start}}{says} p{{margin:0 0 .25em}}{says} i{{font-family:serif}}"
+    )
+    drawn = drawing(name, 964, 712, body + _legend(network, 560, 470), text, style)
+    nodes = {f"{i}{j}": told(network, i, j, side, width) for i, j in _nodes(network)}
+    script = f"(() => {{\n{viewer.source('grid.js')}\ngridViewer(document.getElementById({json.dumps(name)}), "
+    script += json.dumps(nodes, separators=(",", ":"), ensure_ascii=False).replace("</script", "<\\/script") + ");\n})();"
+    hint = "<p>Point at a node, tap it, or move to it with the tab key and the arrow keys: here stands what it takes.</p>"
+    return dataclasses.replace(drawn, name=name, says=hint, script=script)
+
+
+def told(network: str, i: int, j: int, side: int = 512, width: int = 64) -> dict:
+    """What X(i,j) takes and gives: {"takes": its inputs as "ij", "lines": HTML, one sentence or equation each}.
+
+    The channels side by side are those of the first convolution of the node (`tests/test_drawings.py` compares them with the
+    networks').
+    """
+    own, inputs = width << i, takes(i, j, network)
+
+    def size(level: int) -> str:
+        return f"{side >> level} × {side >> level} × {width << level}"
+
+    def x(a: int, b: int) -> str:
+        return f"<i>x</i>({a},{b})"
+
+    block = "<i>B</i>"
+    what = "two 3 × 3 convolutions" if network == "unet" else "a residual block"
+    if j == 0:
+        source = f"X({i - 1},0), {size(i - 1)}, made half as large by max-pooling" if i else f"the slice, {side} × {side} × 1"
+        lines = [f"<b>X({i},{j})</b> takes {source}."]
+        lines += [f"{x(i, 0)} = {block}({f'pool({x(i - 1, 0)})' if i else 'slice'}), where {block} is {what}."]
+    else:
+        *level, below = inputs
+        each = ", ".join(f"X({a},{b})" for a, b in level)
+        lines = [
+            f"<b>X({i},{j})</b> takes {each}, {size(i)}{' each' if len(level) > 1 else ''}, and X({below[0]},{below[1]}), "
+            f"{size(i + 1)}, enlarged to {size(i)}."
+        ]
+        lines += [f"Side by side: {len(inputs)} × {own} = {len(inputs) * own} channels."]
+        up, copies = f"<i>F<sub>U</sub></i>({x(*below)})", ", ".join(x(*node) for node in level)
+        lines += (
+            _equations(i, j, up, copies)
+            if _kind(network, i, j) == "attention"
+            else [f"{x(i, j)} = {block}([{copies}, {up}]), where {block} is {what}."]
+        )
+    return {"takes": [f"{a}{b}" for a, b in inputs], "lines": [*lines, f"It gives {size(i)}."]}
+
+
+def _equations(i: int, j: int, up: str, copies: str) -> list[str]:
+    """Equations 1 to 6 at X(i,j), with its own inputs."""
+    h_r, h_s = "<i>H<sub>R</sub></i>", "<i>H<sub>S</sub></i>"
+    x_m, x_s, x_c, x_g, x_v = (f"<i>x<sub>{k}</sub></i>" for k in "MscgV")
+    return [
+        f"(1) {x_m} = {h_s}({h_r}(<i>x</i>({i},{j - 1})) + {h_r}({up})), one channel",
+        f"(2) {x_s} = (1 + {x_m}) × {up}",
+        f"(3) {x_c} = [{copies}, {x_s}]",
+        f"(4) {x_g} = the mean of each channel of {x_c}",
+        f"(5) {x_v} = σ(<i>w</i><sub>2</sub> ReLU(<i>w</i><sub>1</sub> {x_g})), a weight for each channel",
+        f"(6) <i>x</i>({i},{j}) = <i>H<sub>R</sub></i>²({x_v} × {x_c}) + {h_r}({x_c})",
+    ]
+
+
+def _nodes(network: str) -> list[tuple[int, int]]:
+    """Levels and positions of a grid's nodes."""
+    every = [(i, j) for i in range(DEPTH + 1) for j in range(DEPTH + 1 - i)]
+    return [(i, j) for i, j in every if network != "unet" or j == 0 or i + j == DEPTH]
 
 
 def beside() -> Drawing:
@@ -113,9 +187,7 @@ def _panel(network: str, side: int, width: int, sizes: bool, form: dict) -> tupl
     """A grid's elements, and the rules that leave a node's inputs alone when it is pointed at."""
     if network not in ("unet", "unetpp", "scoatnet"):
         raise ValueError(f"{network!r} is drawn by no grid; known: unet, unetpp, scoatnet")
-    wanted = [(i, j) for i in range(DEPTH + 1) for j in range(DEPTH + 1 - i)]
-    if network == "unet":
-        wanted = [(i, j) for i, j in wanted if j == 0 or i + j == DEPTH]
+    wanted = _nodes(network)
     root, edges, boxes, rules = f".p-{network}", [], [], []
     w, h = form["box"]
     for i, j in wanted:
@@ -129,7 +201,7 @@ def _panel(network: str, side: int, width: int, sizes: bool, form: dict) -> tupl
         colour = COLOURS[_kind(network, i, j)]
         inner = box(x - w // 2, y - h // 2, w, h, f"X({i},{j})", size if sizes else "", colour)
         role = f'role="img" aria-label="{re.sub("<[^>]+>", "", tip)}"'
-        boxes.append(f'<g class="n n{i}{j}" tabindex="0" {role}>{tip}{inner}</g>')
+        boxes.append(f'<g class="n n{i}{j}" data-node="{i}{j}" tabindex="0" {role}>{tip}{inner}</g>')
         pointed = f"{root}:has(.n{i}{j}:is(:hover,:focus))"
         rules.append(f"{pointed} .e:not(.to{i}{j}){{opacity:.1}}{pointed} .to{i}{j}{{opacity:1;stroke-width:3}}")
         if i == 0 and j and (network != "unet" or j == DEPTH):

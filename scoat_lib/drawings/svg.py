@@ -11,14 +11,24 @@ ARROWS = {"down": "#b07d18", "up": "#1c9a8a", "skip": "currentColor"}
 
 @dataclass(frozen=True)
 class Drawing:
-    """An SVG that a notebook shows inline. svg: its source. text: what is to be seen, for readers who do not see it."""
+    """An SVG that a notebook shows inline. svg: its source. text: what is to be seen, for readers who do not see it.
+
+    name, says, script: of a drawing that answers to pointer and keys: its id, what stands below it at first, its script.
+    """
 
     svg: str
     text: str
+    name: str = ""
+    says: str = ""
+    script: str = ""
 
     def _repr_html_(self) -> str:
         about = html.escape(self.text.split(".")[0])
-        return f'<div class="drawing" tabindex="0" role="group" aria-label="{about}" style="overflow-x:auto">{self.svg}</div>'
+        shown = f'<div class="drawing" tabindex="0" role="group" aria-label="{about}" style="overflow-x:auto">{self.svg}</div>'
+        if not self.script:
+            return shown
+        says = f'<div class="says" aria-live="polite">{self.says}</div>'
+        return f'<div id="{self.name}">{shown}{says}<script>{self.script}</script></div>'
 
     def __repr__(self) -> str:
         return self.text
@@ -92,7 +102,7 @@ def drawing(name: str, width: int, height: int, body: str, text: str, rules: str
         f"{root} .n{{cursor:pointer;outline-offset:3px}}"
         # the theme lays a pale card under a cell's HTML in dark mode; a drawing needs none
         f"html[data-theme] .cell_output .text_html:has({root}){{background:none!important;color:inherit!important}}"
-        + rules.replace(".p-", f"{root} .p-")
+        + rules.replace(".p-", f"{root}:not(.live) .p-")  # where a script answers, it does this
     )
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" id="drawing-{name}" viewBox="0 0 {width} {height}" role="{role}" '

@@ -30,10 +30,21 @@ function volumes(levels, truth, steps) {
   return { above, hits };
 }
 
+// Each number was kept as its difference from the mean of those above and to the left.
+async function unpacked(text, rows, columns) {
+  const found = await inflated(text);
+  for (let k = 0; k < found.length; k++) {
+    const left = k % columns ? found[k - 1] : 0, above = k % (rows * columns) < columns ? 0 : found[k - columns];
+    found[k] += (left + above) >> 1;
+  }
+  return found;
+}
+
 async function scanViewer(root, data) {
   const [depth, rows, columns] = data.shape, area = rows * columns;
-  const voxels = await inflated(data.voxels), truth = data.truth && (await inflated(data.truth));
-  const answers = await Promise.all((data.answers ?? []).map(inflated));
+  const whole = (text) => unpacked(text, rows, columns);
+  const voxels = await whole(data.voxels), truth = data.truth && (await whole(data.truth));
+  const answers = await Promise.all((data.answers ?? []).map(whole));
   const sums = answers.map((levels) => volumes(levels, truth, data.thresholds.length));
   const lesion = truth ? truth.reduce((a, b) => a + b, 0) : 0;
   const state = { slice: data.slice, level: data.level, width: data.width, answer: data.answer ?? 0,
@@ -86,7 +97,7 @@ async function scanViewer(root, data) {
 
   function tell() {
     const place = state.at === null ? "point at a place to read its HU"
-      : `row ${Math.floor(state.at / columns)}, column ${state.at % columns}: ${signed(hu(state.at))} HU`;
+      : `row ${data.first[0] + Math.floor(state.at / columns)}, column ${data.first[1] + (state.at % columns)}: ${signed(hu(state.at))} HU`;
     says.textContent = `slice ${state.slice + 1} of ${depth} · ${place}`;
     const parts = [];
     const volume = (n) => `${((n * data.voxel) / 1000).toFixed(1)} cm³`;

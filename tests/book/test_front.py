@@ -174,10 +174,10 @@ def test_every_chapter_has_a_card_with_its_own_title_and_a_line():
 def test_the_pictures_outline_is_the_masks():
     mask = np.zeros((6, 8), bool)
     mask[2:5, 3:7] = True
-    numbers = np.array(re.findall(r"([\d.]+) ([\d.]+)", front._outline(mask)), float)
+    numbers = np.array(re.findall(r"([\d.]+) ([\d.]+)", front.outline(mask)), float)
     (x0, y0), (x1, y1) = numbers.min(0), numbers.max(0)
     assert (x0, y0, x1, y1) == (3.0, 2.0, 7.0, 5.0)  # in pixels, edge to edge
-    assert front._outline(np.zeros((4, 4), bool)) == ""
+    assert front.outline(np.zeros((4, 4), bool)) == ""
 
 
 def test_the_rule_of_this_file_is_the_packages():

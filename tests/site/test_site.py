@@ -116,7 +116,7 @@ class Browser:
         self.errors = [e for e in errors if not any(k in e for k in KNOWN)]
         sent = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
         sent = [m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"]
-        self.outside = [u for u in sent if not u.startswith(("http://127.0.0.1", "file:", "data:", "blob:"))]
+        self.outside = [u for u in sent if not u.startswith(("http://127.0.0.1", "file:", "data:", "blob:", "chrome:"))]
 
     def check(self, axe, colours):
         """What axe-core finds serious or critical, a line each. Equations, thousands of paths, have a check of their own."""

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shutil
 import subprocess
 import tomllib
@@ -12,7 +13,7 @@ import pytest
 import torch
 from test_site import CHROMIUM, DRIVER, ROOT, WIDTHS, Browser, axe, missing  # noqa: F401  (axe is a fixture)
 
-from scoat_lib import metrics, viewer
+from scoat_lib import drawings, metrics, viewer
 from scoat_lib.attention import SpatialAttention
 from scoat_lib.scan import Scan
 
@@ -423,6 +424,93 @@ def test_a_map_is_painted_by_hand_by_keys_and_by_touch(light):
     assert light.run(f"return {here}")[12:14] == [4.5, 4.5]
 
 
+# a node of Figure 1
+
+
+@pytest.fixture(params=[LIGHT, DARK], ids=["light", "dark"])
+def figure1(request, browser, tmp_path):
+    """The grids of UNet++ and SCOAT-Net on one page."""
+    path = tmp_path / "grids.html"
+    path.write_text(page_of(drawings.grid("unetpp"), drawings.grid("scoatnet"), colours=request.param))
+    browser.open(path.as_uri())
+    browser.wait("document.querySelectorAll('[data-ready]').length === 2", "both grids ready", 10)
+    assert not browser.errors
+    assert not browser.outside
+    return browser
+
+
+def lit(browser, root):
+    """How strongly each connection of a grid is drawn, by where it ends: {"12": {opacities}}, and the words below."""
+    edges = browser.run(
+        f"return [...document.querySelectorAll('#{root} g[class^=p-] .e')].map(e => "
+        "[/to(\\d\\d)/.exec(e.className.baseVal)[1], Number(getComputedStyle(e).opacity)])"
+    )
+    found = {}
+    for end, opacity in edges:
+        found.setdefault(end, set()).add(opacity)
+    return found, text(browser, f"#{root} .says")
+
+
+def told_alone(browser, root, node, network):
+    """Only what goes into a node is drawn in full, and the words are those of `told`."""
+    found, words = lit(browser, root)
+    assert found[node] == {1}
+    assert all(max(values) < 0.2 for end, values in found.items() if end != node)
+    lines = drawings.told(network, *map(int, node))["lines"]
+    assert words == "".join(re.sub("<[^>]+>", "", line) for line in lines)
+    faint = browser.run(f"return [...document.querySelectorAll('#{root} .n.off')].map(e => e.dataset.node)")
+    assert not {node, *drawings.told(network, *map(int, node))["takes"]} & set(faint)
+    assert len(faint) == 14 - len(drawings.told(network, *map(int, node))["takes"])
+
+
+def test_a_node_tells_under_the_pointer(figure1):
+    from selenium.webdriver import ActionChains
+
+    figure1.run("document.querySelector('#grid-unetpp').scrollIntoView()")
+    hint = text(figure1, "#grid-unetpp .says")
+    for node in ("11", "20", "00"):
+        element = figure1.driver.find_element("css selector", f"#grid-unetpp .n{node} rect")
+        ActionChains(figure1.driver).move_to_element(element).perform()
+        if node == "00":
+            assert "takes the slice, 512 × 512 × 1" in text(figure1, "#grid-unetpp .says")
+        else:
+            told_alone(figure1, "grid-unetpp", node, "unetpp")
+    ActionChains(figure1.driver).move_to_element(figure1.driver.find_element("css selector", "h1")).perform()
+    found, words = lit(figure1, "grid-unetpp")
+    assert words == hint
+    assert min(min(values) for values in found.values()) > 0.5
+
+
+def test_a_node_tells_by_keys(figure1):
+    from selenium.webdriver.common.keys import Keys
+
+    press(figure1, "grid-scoatnet .n10", Keys.ARROW_RIGHT)
+    told_alone(figure1, "grid-scoatnet", "11", "scoatnet")
+    assert "(6) x(1,1) = HR²(xV × xc) + HR(xc)" in text(figure1, "#grid-scoatnet .says")
+    press(figure1, "grid-scoatnet .n11", Keys.ARROW_RIGHT, Keys.ARROW_UP)
+    told_alone(figure1, "grid-scoatnet", "02", "scoatnet")
+    assert "3 × 64 = 192 channels" in text(figure1, "#grid-scoatnet .says")
+    press(figure1, "grid-scoatnet .n02", Keys.ESCAPE)
+    assert "Point at a node" in text(figure1, "#grid-scoatnet .says")
+
+
+def test_a_node_tells_when_tapped(figure1):
+    element = figure1.driver.find_element("css selector", "#grid-scoatnet .n10 rect")
+    figure1.run("arguments[0].scrollIntoView({block: 'center', inline: 'center'})", element)
+    touch(figure1, element, [(0, 0)], 20)
+    figure1.wait("document.querySelector('#grid-scoatnet .self')", "a node told", 5)
+    told_alone(figure1, "grid-scoatnet", "10", "scoatnet")
+
+
+def test_the_words_about_a_node_can_be_read_and_are_seen_by_axe(figure1, axe):  # noqa: F811
+    figure1.run("document.querySelector('#grid-scoatnet .n12').focus({preventScroll: true})")
+    assert not figure1.check(axe, {})
+    assert figure1.run("return document.documentElement.scrollWidth") <= figure1.width
+    assert figure1.run(
+        "const b = document.querySelector('#grid-scoatnet .says').getBoundingClientRect(); return b.right <= innerWidth"
+    )
+
+
 # python's side
 
 
@@ -493,6 +581,8 @@ def test_every_name_of_a_viewer_stands_once_on_a_page_and_its_script_is_todays()
                 source = "".join(output.get("data", {}).get("text/html", ""))
                 if 'class="scoat-viewer"' in source:
                     names.append(source.split(' id="')[1].split('"')[0])
-                    assert f"<style>{viewer._source('viewers.css')}</style>" in source, f"run {notebook.name} again"
+                    assert f"<style>{viewer.source('viewers.css')}</style>" in source, f"run {notebook.name} again"
                     assert sum(s.read_text() in source for s in SCRIPTS) >= 2, f"run {notebook.name} again"
+                if 'id="grid-' in source:
+                    assert viewer.source("grid.js") in source, f"run {notebook.name} again"
         assert len(names) == len(set(names)), notebook.name
