@@ -201,6 +201,29 @@ def test_smoothing_goes_through_the_slices_only(tmp_path):
         inference.smooth_through(p, 1.0, -1)
 
 
+def test_smoothing_before_enlarging_is_smoothing_after(segmenter):
+    scan = phantom.patient(3, (128, 128, 24)).scan
+    found = inference.probabilities(segmenter, scan, flip=True, smooth=6.0).axial()
+    slices = segmenter.preprocessing.slices(scan)
+    small = torch.from_numpy(inference.slice_probabilities(segmenter, slices, flip=True))[:, None]
+    assert small.shape[-2:] != found.shape[1:]
+    large = torch.nn.functional.interpolate(small, size=found.shape[1:], mode="bilinear", align_corners=False)[:, 0].numpy()
+    after = inference.smooth_through(large, scan.axial_spacing[0], 6.0)
+    np.testing.assert_allclose(found, after, atol=2e-6)
+    assert np.abs(found - large).max() > 1e-3
+    threshold = float(np.median(found))
+    assert np.mean((found > threshold) != (after > threshold)) < 1e-4
+
+
+def test_slices_are_windowed_a_few_at_a_time_and_equal_the_whole(segmenter, monkeypatch):
+    from scoat_lib import cohort
+
+    scan = phantom.patient(3, (64, 64, 24)).scan
+    whole = segmenter.preprocessing.slices(scan)
+    monkeypatch.setattr(cohort, "TOGETHER", 5)
+    np.testing.assert_array_equal(segmenter.preprocessing.slices(scan), whole)
+
+
 def test_a_card_may_ask_for_smoothing(tmp_path):
     from scoat_lib.networks import create
 
