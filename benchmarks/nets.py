@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import statistics
-import time
 
-import numpy as np
 import torch
 from clock import Clock, line, ratio
 from monai.networks.nets import BasicUNetPlusPlus
@@ -195,15 +193,3 @@ def growth(clock: Clock, widths: list[int], sizes: list[int], rounds: int) -> di
                  "training bytes": kept_bytes(model, size), "parameters": sum(p.numel() for p in model.parameters())}
             )  # fmt: skip
     return rows
-
-
-def slope(rows: list[dict], x: str, y: str) -> float:
-    """The exponent by which y grows with x: the least-squares slope of their logarithms; NaN of fewer than two rows."""
-    if len(rows) < 2:
-        return float("nan")
-    return float(np.polyfit(np.log([r[x] for r in rows]), np.log([r[y] for r in rows]), 1)[0])
-
-
-def now() -> str:
-    """The time, for a line that says when it was measured."""
-    return time.strftime("%Y-%m-%d %H:%M")

@@ -136,7 +136,7 @@ def memory(clock: Clock, size: int, counts: list[int]) -> list[dict]:
         scan, mask = Path(folder) / "scan.nii.gz", Path(folder) / "mask.nii.gz"
         for slices in counts:
             chest(size, slices).save(scan)
-            used = child([*SCOAT, "segment", scan, "-o", mask, "--overwrite"])
+            used = child([*SCOAT, "segment", scan, "-o", mask, "--overwrite", "--threads", torch.get_num_threads()])
             if used["code"]:
                 raise RuntimeError(f"scoat segment of {slices} slices ended with {used['code']}")
             rows.append({"slices": slices, "MB": round(used["MB"]), "seconds": round(clock.of(used), 2)})
