@@ -18,8 +18,8 @@ from pathlib import Path
 import arrays
 import engines
 import nets
-import scans
 import torch
+import whole
 from clock import Clock, machine
 
 from scoat_lib.files import write_whole
@@ -40,11 +40,11 @@ SMALL = FULL | {
 def parts(clock: Clock, s: dict, bfloat16: bool) -> dict:
     """What can be measured, by name, in order: each gives lines, growth its rows."""
     return {
-        "start": lambda: scans.start(clock, s["rounds"]),
-        "scan": lambda: scans.whole_scan(clock, s["size"], s["slices"], max(1, s["rounds"] - 1)),
-        "memory": lambda: scans.memory(clock, s["size"], s["counts"]),
+        "start": lambda: whole.start(clock, s["rounds"]),
+        "scan": lambda: whole.whole_scan(clock, s["size"], s["slices"], max(1, s["rounds"] - 1)),
+        "memory": lambda: whole.memory(clock, s["size"], s["counts"]),
         "window": lambda: [
-            row for w in s["widths"] for row in scans.sliding_window(clock, w, s["window"], s["net"], s["rounds"])
+            row for w in s["widths"] for row in whole.sliding_window(clock, w, s["window"], s["net"], s["rounds"])
         ],
         "training": lambda: nets.training(clock, s["widths"][0], s["net"], s["batch"], s["rounds"]),
         "roofline": lambda: nets.roofline(clock, s["roofline"], s["net"], s["rounds"], bfloat16),
