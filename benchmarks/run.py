@@ -1,212 +1,111 @@
 #!/usr/bin/env python3
-"""Speed, side by side in one run: networks against MONAI's, equation 10 against all pairs, the data path against the network.
+"""Speed, side by side in one run: every line a ratio or a share, with its goal, its check against the plain way, and its limit.
 
-    python benchmarks/run.py [--width 8] [--size 128] [--batch 4] [--rounds 5] [--threads 1]
+    python benchmarks/run.py [--small] [--only start scan …] [--clock wall] [--keep]
 
-Writes benchmarks/last/table.md and benchmarks/last/result.json (hardware, versions, medians, ratios). Competitors take turns
-within each round, so a noisy machine slows all of them; read the ratios, not the seconds.
+Writes benchmarks/last/result.json and table.md; --keep also results/speed/cpu.json, of which the page "What it costs" is made.
+Competitors take turns within each round, so a noisy machine slows all of them; read the ratios, not the seconds. Where more
+waits to run than there are cores, the processor's own seconds are taken in place of the wall's, and the file says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import statistics
-import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 
-import numpy as np
+import arrays
+import engines
+import nets
 import torch
-from monai.networks.nets import BasicUNetPlusPlus
-from torch.utils.flop_counter import FlopCounterMode
+import whole
+from clock import Clock, machine
 
-from scoat_lib import losses, metrics, networks, phantom
-from scoat_lib.blocks import level_widths
-from scoat_lib.cohort import Cohort
 from scoat_lib.files import write_whole
-from scoat_lib.slices import Augmentation, SliceDataset
-from scoat_lib.training import Recipe, supervised_loss
 
 HERE = Path(__file__).parent
+KEPT = HERE.parent / "results" / "speed" / "cpu.json"
+FULL = {
+    "rounds": 3, "size": 512, "slices": 200, "counts": [50, 100, 200], "net": 128, "batch": 4, "widths": [8, 16],
+    "roofline": [8, 16, 64], "window": 16, "shape": (200, 512, 512), "balls": 400, "grow": [4, 8, 16, 32],
+    "sizes": [128, 256, 512], "epochs": 3, "seeds": 2, "runs": 64,
+}  # fmt: skip
+SMALL = FULL | {
+    "rounds": 1, "size": 128, "slices": 16, "counts": [16, 24], "net": 64, "batch": 1, "widths": [4], "roofline": [4],
+    "window": 2, "shape": (16, 64, 64), "balls": 10, "grow": [4, 8], "sizes": [64, 128], "epochs": 1,
+}  # fmt: skip
 
 
-def competitors(width: int) -> dict[str, tuple[torch.nn.Module, torch.memory_format]]:
-    """The networks, ours in the layout that `create` gives them and in torch's default."""
-    torch.manual_seed(0)
-    features = (*level_widths(width), width)
-    monai = BasicUNetPlusPlus(2, 1, 1, features=features, deep_supervision=True)
-    last, plain = torch.channels_last, torch.contiguous_format
+def parts(clock: Clock, s: dict, bfloat16: bool) -> dict:
+    """What can be measured, by name, in order: each gives lines, growth its rows."""
     return {
-        "MONAI BasicUNetPlusPlus": (monai, plain),
-        "MONAI, channels_last": (
-            BasicUNetPlusPlus(2, 1, 1, features=features, deep_supervision=True).to(memory_format=last),
-            last,
-        ),
-        "unetpp": (networks.create("unetpp", width=width), last),
-        "scoatnet": (networks.create("scoatnet", width=width), last),
-        "scoatnet, not channels_last": (networks.create("scoatnet", width=width).to(memory_format=plain), plain),
+        "start": lambda: whole.start(clock, s["rounds"]),
+        "scan": lambda: whole.whole_scan(clock, s["size"], s["slices"], max(1, s["rounds"] - 1)),
+        "memory": lambda: whole.memory(clock, s["size"], s["counts"]),
+        "window": lambda: [
+            row for w in s["widths"] for row in whole.sliding_window(clock, w, s["window"], s["net"], s["rounds"])
+        ],
+        "training": lambda: nets.training(clock, s["widths"][0], s["net"], s["batch"], s["rounds"]),
+        "roofline": lambda: nets.roofline(clock, s["roofline"], s["net"], s["rounds"], bfloat16),
+        "metrics": lambda: arrays.six_metrics(clock, s["shape"], s["balls"], s["rounds"]),
+        "centre": lambda: arrays.centre(clock, s["rounds"]),
+        "augmentation": lambda: arrays.augmentation(clock, s["net"], 4 * s["batch"], s["rounds"]),
+        "engine": lambda: engines.workers(s["epochs"], s["runs"], s["seeds"]),
+        "growth": lambda: nets.growth(clock, s["grow"], s["sizes"], s["rounds"]),
     }
 
 
-def flops(model: torch.nn.Module, size: int) -> int:
-    """Of one forward pass over one slice."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.zeros(1, 1, size, size))
-    return counter.get_total_flops()
+def verdict(line: dict) -> str:
+    """Of a line in one word."""
+    return "" if line["met"] is None else "met" if line["met"] else "missed"
 
 
-def turns(jobs: dict, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each job, in turn, after one unmeasured round."""
-    seconds: dict[str, list[float]] = {name: [] for name in jobs}
-    for turn in range(rounds + 1):
-        for name, job in jobs.items():
-            began = time.perf_counter()
-            job()
-            if turn:
-                seconds[name].append(time.perf_counter() - began)
-    return seconds
-
-
-def bench_networks(width: int, size: int, batch: int, rounds: int) -> list[dict]:
-    """A training step (all branches, BCE-Dice, AdamW) and an inference pass of every competitor."""
-    loss = losses.create("bce-dice")
-    target = (torch.rand(batch, 1, size, size) > 0.9).float()
-    models = competitors(width)
-    work = {name: flops(model, size) for name, (model, _) in models.items()}
-    rows = []
-    for kind in ("training", "inference"):
-        jobs = {}
-        for name, (model, layout) in models.items():
-            x = torch.randn(batch, 1, size, size).contiguous(memory_format=layout)
-            optimiser = torch.optim.AdamW(model.parameters())
-
-            def step(model=model, x=x, optimiser=optimiser):
-                model.train()
-                optimiser.zero_grad()
-                supervised_loss(model(x), target, loss).backward()
-                optimiser.step()
-
-            @torch.inference_mode()
-            def infer(model=model, x=x):
-                model.eval()(x)
-
-            jobs[name] = step if kind == "training" else infer
-        seconds = turns(jobs, rounds)
-        base = seconds["MONAI BasicUNetPlusPlus"]
-        for name, values in seconds.items():
-            median = statistics.median(values)
-            passes = 3 if kind == "training" else 1
-            rows.append(
-                {
-                    "what": kind,
-                    "network": name,
-                    "images/s": round(batch / median, 2),
-                    "GFLOP/s": round(passes * batch * work[name] / median / 1e9, 1),
-                    "GFLOP forward": round(work[name] / 1e9, 2),
-                    "× MONAI": round(statistics.median(b / v for b, v in zip(base, values, strict=True)), 2),
-                }
-            )
-    return rows
-
-
-def all_pairs(region: np.ndarray) -> tuple[int, ...]:
-    """Equation 10 as it is printed, a thousand points at a time."""
-    points = np.argwhere(region)
-    worst = np.concatenate(
-        [((points[i : i + 1000, None] - points[None]) ** 2).sum(-1).max(1) for i in range(0, len(points), 1000)]
-    )
-    return tuple(int(v) for v in points[worst.argmin()])
-
-
-def bench_centre(rounds: int) -> list[dict]:
-    """A disc of 20 000 pixels and a large lesion of a phantom."""
-    r, c = np.mgrid[:180, :180]
-    lesion = phantom.patient(3, (128, 128, 32), volume=400).lesions.axial() > 0
-    labels, n = metrics.regions(lesion)
-    largest = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:]) if n else lesion
-    rows = []
-    for name, region in (("disc", (r - 90) ** 2 + (c - 90) ** 2 < 80**2), ("3-D lesion of a phantom", largest)):
-        assert metrics.region_centre(region) == all_pairs(region)
-        seconds = turns(
-            {"ours": lambda x=region: metrics.region_centre(x), "all pairs": lambda x=region: all_pairs(x)}, min(rounds, 3)
-        )
-        ratio = statistics.median(b / a for a, b in zip(seconds["ours"], seconds["all pairs"], strict=True))
-        rows.append(
-            {
-                "region": name,
-                "points": int(region.sum()),
-                "ms": round(1e3 * statistics.median(seconds["ours"]), 2),
-                "× all pairs": round(ratio),
-            }
-        )
-    return rows
-
-
-def bench_data(width: int, batch: int, rounds: int) -> dict:
-    """Augmented slices a second from the cache, beside what the network eats in training."""
-    with tempfile.TemporaryDirectory() as folder:
-        data = phantom.write_cohort(Path(folder) / "cohort", 3, (128, 128, 16))
-        cohort = Cohort.open(data, Recipe().preprocessing, Path(folder) / "cache")
-        dataset = SliceDataset(cohort, cohort.names, 1.0, Augmentation())
-        model = networks.create("scoatnet", width=width).train()
-        loss = losses.create("bce-dice")
-        image, target = (torch.stack(t) for t in zip(*(dataset[i] for i in range(batch)), strict=True))
-
-        def step():
-            supervised_loss(model(image.contiguous(memory_format=torch.channels_last)), target, loss).backward()
-            model.zero_grad()
-
-        seconds = turns({"data": lambda: [dataset[i] for i in range(batch)], "network": step}, rounds)
-    data_rate, network_rate = (batch / statistics.median(seconds[k]) for k in ("data", "network"))
-    return {
-        "slices/s": round(data_rate, 1),
-        "network slices/s": round(network_rate, 1),
-        "data ÷ network": round(data_rate / network_rate, 1),
-    }
-
-
-def table(rows: list[dict]) -> str:
-    """A markdown table."""
-    heads = list(rows[0])
-    lines = ["| " + " | ".join(heads) + " |", "| " + " | ".join("---" for _ in heads) + " |"]
-    return "\n".join(lines + ["| " + " | ".join(str(r[h]) for h in heads) + " |" for r in rows])
+def table(lines: list[dict]) -> str:
+    """The lines in markdown, checks and limits under the numbers' columns."""
+    head = ["what", "measured", "goal", "verdict", "how", "limit", "checked"]
+    rows = [
+        [row["what"], f"{row['value']:g} {row['unit']}", row["goal"], verdict(row), row.get("how", ""), row.get("limit", ""),
+         row.get("check", "")] for row in lines
+    ]  # fmt: skip
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
 def main() -> None:
-    """Run all three and write the table and the JSON."""
+    """Measure what is asked for, in turn, and write after each part, so that a run cut short keeps what it has."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("width", 8), ("size", 128), ("batch", 4), ("rounds", 5), ("threads", 1)):
-        parser.add_argument(f"--{name}", type=int, default=value)
+    names = list(parts(Clock("wall"), FULL, False))
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="these parts; the others stay as they were")
+    parser.add_argument("--small", action="store_true", help="seconds instead of minutes: to see that it runs, not to measure")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", choices=("auto", "wall", "cpu"), default="auto")
+    parser.add_argument("--output", type=Path, default=HERE / "last")
+    parser.add_argument("--keep", action="store_true", help=f"also write {KEPT.relative_to(HERE.parent)}")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
-    result = {
-        "hardware": {
-            "processor": platform.processor() or platform.machine(),
-            "machine": platform.machine(),
-            "threads": a.threads,
-        },
-        "versions": {n: metadata.version(n) for n in ("torch", "monai", "numpy", "scipy")},
-        "settings": {"width": a.width, "size": a.size, "batch": a.batch, "rounds": a.rounds},
-        "networks": bench_networks(a.width, a.size, a.batch, a.rounds),
-        "equation 10": bench_centre(a.rounds),
-        "data path": bench_data(a.width, a.batch, a.rounds),
-    }
-    text = "\n\n".join(
-        [
-            f"Width {a.width}, {a.size} × {a.size}, batch {a.batch}, {a.threads} thread, medians of {a.rounds} rounds.",
-            table(result["networks"]),
-            table(result["equation 10"]),
-            table([result["data path"]]),
-        ]
-    )
-    folder = HERE / "last"
-    folder.mkdir(exist_ok=True)
-    write_whole(folder / "table.md", text + "\n")
-    write_whole(folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    print(text)
+    clock, settings = Clock(a.clock), SMALL if a.small else FULL
+    about = machine(a.threads, clock)
+    a.output.mkdir(parents=True, exist_ok=True)
+    place = a.output / "result.json"
+    kept = json.loads(place.read_text()) if place.exists() and a.only != names else {}
+    result = {"machine": about, "small": a.small, "settings": settings, "parts": kept.get("parts", {})}
+    for name, measure in parts(clock, settings, about["bfloat16"]).items():
+        if name not in a.only:
+            continue
+        began = time.perf_counter()
+        found = measure()
+        spent = {"seconds spent": round(time.perf_counter() - began, 1), "machine": machine(a.threads, clock)}
+        result["parts"][name] = ({"rows": found} if name == "growth" else {"lines": found}) | spent
+        print(f"[{name}] {spent['seconds spent']:.0f} s", flush=True)
+        result["parts"] = {n: result["parts"][n] for n in names if n in result["parts"]}
+        text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+        lines = [row for part in result["parts"].values() for row in part.get("lines", [])]
+        write_whole(place, text)
+        write_whole(a.output / "table.md", table(lines) + "\n")
+        if a.keep:
+            KEPT.parent.mkdir(exist_ok=True)
+            write_whole(KEPT, text)
+    print(table(lines))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import costs
 import front
 import nbformat
 import scans
@@ -281,6 +282,10 @@ def fill_in(source: Path, executed: Path, patients: dict[str, Path | None] | Non
         "<!-- path of a scan -->": path_of_a_scan,
         "<!-- faults -->": faults,
         "<!-- real scans -->": lambda: scans.page(**(patients or {})),
+        "<!-- speed: table -->": lambda: costs.speed(RESULTS),
+        "<!-- speed: growth -->": lambda: costs.growth(RESULTS),
+        "<!-- speed: machines -->": lambda: costs.machines(RESULTS),
+        "<!-- speed: model -->": lambda: costs.model(RESULTS),
     }
     for page in source.glob("*.md"):
         text = page.read_text()

@@ -32,6 +32,7 @@ from scoat_lib.files import PART, sync, write_whole
 from scoat_lib.scan import FLOOR, LUNG_WINDOW, Scan, calibrated, load_pair, window
 
 SCANS, MASKS, PATIENTS = "COVID-19-CT-Seg_20cases", "Infection_Mask", "patients.csv"
+TOGETHER = 32  # slices that are windowed and resampled at once
 CACHE_VERSION = 2  # raised when the content of a cache changes for the same key
 # a radiopaedia scan is named by case, study and series; a follow-up scan by patient and date
 _PATIENT = re.compile(r"(radiopaedia_\d+)_\d+_\d+|(.+)_(?:\d{4}-)?\d{2}-\d{2}")
@@ -108,9 +109,12 @@ class Preprocessing:
         What lies below −1024 HU, as the padding of a round field of view does, is raised to it.
         Raises ScanError where it is to be calibrated and cannot be.
         """
-        hu = np.maximum((calibrated(scan) if self.calibrate else scan).axial(), FLOOR)
-        windowed = window(hu, *self.window)
-        return windowed if self.spacing is None else resample_slices(windowed, self.grid(scan))
+        axial = (calibrated(scan) if self.calibrate else scan).axial()
+        out = np.empty((len(axial), *self.grid(scan)), np.float32)
+        for start in range(0, len(axial), TOGETHER):  # a whole scan in float32, at its own size, would be twice the scan
+            part = slice(start, start + TOGETHER)
+            out[part] = resample_slices(window(np.maximum(axial[part], FLOOR), *self.window), out.shape[1:])
+        return out
 
     @property
     def padding(self) -> float:
@@ -140,9 +144,9 @@ def resample_slices(slices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if slices.shape[1:] == tuple(size):
         return np.asarray(slices, np.float32)
     out = np.empty((len(slices), *size), np.float32)
-    for start in range(0, len(slices), 32):
-        part = torch.from_numpy(np.ascontiguousarray(slices[start : start + 32], np.float32))[:, None]
-        out[start : start + 32] = F.interpolate(part, size=size, mode="bilinear", antialias=True)[:, 0].numpy()
+    for start in range(0, len(slices), TOGETHER):
+        part = torch.from_numpy(np.ascontiguousarray(slices[start : start + TOGETHER], np.float32))[:, None]
+        out[start : start + TOGETHER] = F.interpolate(part, size=size, mode="bilinear", antialias=True)[:, 0].numpy()
     return out
 
 

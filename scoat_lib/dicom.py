@@ -63,6 +63,11 @@ def save_segmentation(
     path = Path(path)
     check_segmentation_path(path, overwrite)
     placed = _series.place(folder, series, assume)
+    if placed.frames[0] is not None:
+        raise ScanError(
+            f"{folder}: is an enhanced CT, several slices in one file, of which no DICOM SEG is written here; keep the mask as "
+            "NIfTI, or convert the scan to one file a slice first (dcm2dcm of dcm4che, or the archive it comes from)"
+        )
     check_distinct(placed.paths, [path])
     grid = Scan(np.broadcast_to(np.uint8(0), placed.shape), placed.affine, Path(folder))
     voxels = on_grid_of(mask, grid).voxels

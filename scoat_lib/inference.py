@@ -22,17 +22,16 @@ def probabilities(
 ) -> Scan:
     """The lesion probability of every voxel (float32, 0..1) on the scan's own grid.
 
-    The slices are windowed and resampled to the spacing the weights were trained on; the probabilities are brought back
-    bilinearly. branches: see `slice_probabilities`. flip: average each slice with its mirror image, which doubles the time;
-    smooth: σ in mm, see `smooth_through`. None, for either, does as the weights' card says.
+    The slices are windowed and resampled to the spacing the weights were trained on; the probabilities are smoothed there and
+    brought back bilinearly. branches: see `slice_probabilities`. flip: average each slice with its mirror image, which doubles
+    the time; smooth: σ in mm, see `smooth_through`. None, for either, does as the weights' card says.
     ValueError for another value of branches, a network without them, or smooth below 0.
     """
     slices = segmenter.preprocessing.slices(scan)
-    _, rows, columns = scan.axial().shape
-    result = slice_probabilities(
-        segmenter, slices, batch, device, branches, segmenter.flip if flip is None else flip, (rows, columns)
-    )
-    return scan.with_axial(smooth_through(result, scan.axial_spacing[0], segmenter.smooth if smooth is None else smooth))
+    p = slice_probabilities(segmenter, slices, batch, device, branches, segmenter.flip if flip is None else flip)
+    del slices
+    p = smooth_through(p, scan.axial_spacing[0], segmenter.smooth if smooth is None else smooth)
+    return scan.with_axial(_enlarged(p, scan.axial().shape[1:], batch))
 
 
 @torch.inference_mode()
@@ -43,11 +42,9 @@ def slice_probabilities(
     device: str | torch.device = "cpu",
     branches: str | int = "output",
     flip: bool = False,
-    size: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """The one way from slices to probabilities: (slices, H, W) windowed to 0..1 → float32 in 0..1.
 
-    size: rows and columns to bring the probabilities to, bilinearly; by default the slices' own.
     branches: "output", as the network predicts; "mean", the average probability of X(0,1) … X(0,4); or one of 1 … 4.
     flip: average each slice with its mirror image. ValueError for another value of branches, or a network without them.
     """
@@ -56,16 +53,29 @@ def slice_probabilities(
         raise ValueError(f"branches is {branches!r}; known: output, mean, 1, 2, 3, 4")
     if branches != "output" and not hasattr(model, "branches"):
         raise ValueError(f"{type(model).__name__} has one output only; branches must be 'output'")
-    result = np.empty((len(slices), *(size or slices.shape[1:])), np.float32)
+    result = np.empty(slices.shape, np.float32)
     for start in range(0, len(slices), batch):
         x = torch.from_numpy(np.array(slices[start : start + batch], np.float32))[:, None].to(device)
         x = segmenter.preprocessing.normalise(x).contiguous(memory_format=torch.channels_last)
         p = _probability(model, x, branches)
         if flip:
             p = (p + _probability(model, x.flip(-1), branches).flip(-1)) / 2
-        if p.shape[-2:] != result.shape[1:]:
-            p = F.interpolate(p, size=result.shape[1:], mode="bilinear", align_corners=False)
         result[start : start + batch] = p[:, 0].cpu().numpy()
+    return result
+
+
+def _enlarged(probability: np.ndarray, size: tuple[int, int], together: int = 16) -> np.ndarray:
+    """Probabilities (slices, h, w) brought to another size bilinearly, a few slices at a time.
+
+    It comes after the smoothing: both are linear and run along other axes, so their order is worth rounding errors only, and
+    a slice of the network's own grid is smoothed in a sixteenth of the time of one of 512 × 512.
+    """
+    if probability.shape[1:] == tuple(size):
+        return probability
+    result = np.empty((len(probability), *size), np.float32)
+    for start in range(0, len(probability), together):
+        part = torch.from_numpy(probability[start : start + together])[:, None]
+        result[start : start + together] = F.interpolate(part, size=size, mode="bilinear", align_corners=False)[:, 0].numpy()
     return result
 
 

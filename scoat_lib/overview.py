@@ -52,6 +52,9 @@ table { border-collapse: collapse; } th, td { text-align: left; padding: .25rem 
 td, th { border-bottom: 1px solid var(--line); overflow-wrap: anywhere; } .wide { overflow-x: auto; }
 svg text { fill: var(--ink); font: 14px system-ui, sans-serif; } svg .grid { stroke: var(--line); }
 svg .curve { stroke: var(--mark); fill: none; } svg .dot { fill: var(--mark); }
+@media (max-width: 46rem) { /* a phone: what is wide keeps its size and scrolls inside itself */
+  main > figure { overflow-x: auto; } main > figure > :is(img, svg) { width: 46rem; max-width: none; }
+  main > figure > figcaption { position: sticky; left: 0; } }
 """
 
 
@@ -251,14 +254,15 @@ def follow_up(patient: str, visits: Sequence[Visit], facts: dict[str, object]) -
         _show(figure.add_axes([0, 0.06, 1, 0.94]), visit.view)
         said = f"{visit.day}: {visit.volume:.1f} cm³"
         alt = f"Axial slice of {patient} on {visit.day}, the one with the largest outline, {visit.view.label}."
-        tiles.append(_figure(_encoded(figure, "jpg", 80 if len(visits) < 12 else 55, 110), alt, said))
+        tiles.append(_figure(_encoded(figure, "jpg", 80 if len(visits) < 12 else 55, 110), alt, said, wide=False))
     rows = [
         [visit.day, visit.name, f"{visit.volume:.1f}", "" if visit.share is None else f"{visit.share:.1f}", visit.warnings]
         for visit in visits
     ]
     head = ["date", "scan", "volume, cm³", "share of the lungs, %", "warnings"]
     body = (
-        f"<figure>{_chart(visits)}<figcaption>Lung opacification volume against the date (as the paper's Figure 6)."
+        f'<figure tabindex="0">{_chart(visits)}<figcaption>'
+        "Lung opacification volume against the date (as the paper's Figure 6)."
         "</figcaption></figure><h2>The slice with the largest outline at each date</h2>"
         f'<div class="dates">{"".join(tiles)}</div>'
         '<p class="soft">Slices are chosen date by date; nothing is registered, so they need not show the same place.</p>'
@@ -303,9 +307,11 @@ def _chart(visits: Sequence[Visit]) -> str:
     )
 
 
-def _figure(picture: bytes, alt: str, caption: str) -> str:
+def _figure(picture: bytes, alt: str, caption: str, wide: bool = True) -> str:
     text = html.escape(alt, quote=True)
-    return f'<figure><img alt="{text}" src="{_data(picture)}"><figcaption>{html.escape(caption)}</figcaption></figure>'
+    reached = ' tabindex="0"' if wide else ""  # on a phone it scrolls, and what scrolls must be reached by keys too
+    shown = f'<img alt="{text}" src="{_data(picture)}">'
+    return f"<figure{reached}>{shown}<figcaption>{html.escape(caption)}</figcaption></figure>"
 
 
 def _measures(found: Segmentation, lov: str) -> str:

@@ -19,7 +19,7 @@ from scoat_lib.nifti import ScanError, _is_dicom
 INSTALL = 'reading DICOM needs the extra "dicom": pip install "scoat-lib[dicom]"'
 try:
     import pydicom
-    from pydicom.pixels import apply_modality_lut, get_decoder
+    from pydicom.pixels import apply_modality_lut, get_decoder, pixel_array
 except ImportError as error:
     raise ImportError(INSTALL) from error
 
@@ -29,17 +29,29 @@ SIDEWAYS = 0.5  # mm by which a slice may lie beside the line through the first 
 TILTED = 0.5  # degrees between that line and the slices' normal from which a gantry is said to be tilted
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PLACE = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns")
-TAGS = [*PLACE, "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "Modality", "ImageType", "NumberOfFrames",
-        "SamplesPerPixel", "AcquisitionDate", "SeriesDate", "StudyDate", "RescaleSlope", "RescaleIntercept", "RescaleType",
-        "ModalityLUTSequence", "GantryDetectorTilt", "LossyImageCompression"]  # fmt: skip
+SHARED, PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+TAGS = [*PLACE, SHARED, PER_FRAME, "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "Modality", "ImageType",
+        "NumberOfFrames", "SamplesPerPixel", "AcquisitionDate", "SeriesDate", "StudyDate", "RescaleSlope", "RescaleIntercept",
+        "RescaleType", "ModalityLUTSequence", "GantryDetectorTilt", "LossyImageCompression"]  # fmt: skip
+# where an enhanced CT keeps of each frame what a file of its own has in its header (PS3.3, C.7.6.16.2 and C.8.15.3)
+GROUPS = {
+    "PlanePositionSequence": ("ImagePositionPatient",),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "PixelMeasuresSequence": ("PixelSpacing",),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
+    "CTAcquisitionDetailsSequence": ("GantryDetectorTilt",),
+}
+CONVERT = "convert it: dcm2niix -z y -o OUTPUT_FOLDER DICOM_FOLDER"
 
 
 @dataclass(frozen=True)
 class Series:
     """One series of a folder.
 
-    uid, description, modality, date ("2020-03-01"): as its header says, "" where silent. slices: how many files.
-    spacing: mm between columns, rows and slices (the median), NaN where unknown. unusable: why it is no CT to segment, or "".
+    uid, description, modality, date ("2020-03-01"): as its header says, "" where silent. slices: how many, one a file or, of an
+    enhanced CT, one a frame. spacing: mm between columns, rows and slices (the median), NaN where unknown. unusable: why it is
+    no CT to segment, or "". paths, frames, headers: of each slice its file, its frame there (from 0; None for a file of one
+    slice) and what `TAGS` name of its header.
     """
 
     uid: str
@@ -51,9 +63,11 @@ class Series:
     unusable: str
     paths: tuple[Path, ...] = field(repr=False)
     headers: tuple = field(repr=False)
+    frames: tuple[int | None, ...] = field(repr=False)
 
     def __str__(self) -> str:
-        count = f"{self.slices} file" + "s" * (self.slices != 1)
+        what = "file" if self.frames[0] is None else "frame"
+        count = f"{self.slices} {what}" + "s" * (self.slices != 1)
         gap = f"{self.spacing[2]:.3g} mm apart" if np.isfinite(self.spacing[2]) else ""
         return f"{self.uid} ({', '.join(filter(None, [self.description or 'no description', count, gap, self.date]))})"
 
@@ -62,11 +76,14 @@ class Series:
 class Placed:
     """A series whose slices stand in order: along the normal of their plane, feet to head in an axial scan.
 
-    affine: 4 × 4, (column, row, slice) to mm right, anterior, superior. shape: columns, rows, slices. notes: what to say of it.
+    paths, frames, headers: of each slice, as `Series` has them. affine: 4 × 4, (column, row, slice) to mm right, anterior,
+    superior. shape: columns, rows, slices. notes: what to say of it.
     """
 
     series: Series
     paths: tuple[Path, ...]
+    frames: tuple[int | None, ...]
+    headers: tuple
     affine: np.ndarray
     shape: tuple[int, int, int]
     notes: tuple[str, ...]
@@ -86,7 +103,7 @@ def find(folder) -> list[Series]:
     for path in _files(folder):
         header = _header(path)
         if header is not None:
-            grouped.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
+            grouped.setdefault(str(header.get("SeriesInstanceUID", "")), []).extend(_slices(path, header))
     if not grouped:
         raise ScanError(f"{folder}: holds no DICOM images; name the folder that holds the series' files")
     found = [_series(uid, members) for uid, members in grouped.items()]
@@ -97,8 +114,9 @@ def place(folder, uid: str | None = None, assume: Collection[str] = ()) -> Place
     """One series of a folder with its slices in order, checked, without their pixels.
 
     uid: which series; None takes the only CT. assume: "even" takes slices with uneven gaps as evenly spread from the first to
-    the last. Raises ScanError for no series or several (they are listed), no CT, localizers, several frames in a file, a
-    compression that cannot be undone here, sizes or directions that differ, slices that are missing, double or shifted.
+    the last. Raises ScanError for no series or several (they are listed), no CT, localizers, several frames in a file that
+    does not place each (an enhanced CT does), a compression that cannot be undone here, sizes or directions that differ,
+    slices that are missing, double or shifted.
     """
     folder = Path(folder)
     series, notes = _choose(folder, uid)
@@ -111,17 +129,20 @@ def place(folder, uid: str | None = None, assume: Collection[str] = ()) -> Place
     normal = np.cross(along_row, along_column)
     corners = np.array([h.ImagePositionPatient for h in series.headers], float)
     order = np.argsort(corners @ normal, kind="stable")
-    corners, paths = corners[order], tuple(series.paths[i] for i in order)
+    corners = corners[order]
+    paths, frames, headers = (tuple(part[i] for i in order) for part in (series.paths, series.frames, series.headers))
+    names = [_named(path, frame) for path, frame in zip(paths, frames, strict=True)]
     if len(paths) < 2:
-        raise ScanError(f"{folder}: holds one slice only, {paths[0].name}; copy the whole series into the folder")
-    notes += _check_gaps(corners @ normal, paths, folder, "even" in assume)
+        raise ScanError(f"{folder}: holds one slice only, {names[0]}; copy the whole series into the folder")
+    notes += _check_gaps(corners @ normal, names, folder, "even" in assume)
     step = (corners[-1] - corners[0]) / (len(corners) - 1)
     notes += _check_line(corners, step, normal, first, folder)
     between_rows, between_columns = (float(s) for s in first.PixelSpacing)
     affine = np.eye(4)
     affine[:3] = np.column_stack([along_row * between_columns, along_column * between_rows, step, corners[0]])
     notes += _doubts(series)
-    return Placed(series, paths, LPS_TO_RAS @ affine, (int(first.Columns), int(first.Rows), len(paths)), tuple(notes))
+    shape = (int(first.Columns), int(first.Rows), len(paths))
+    return Placed(series, paths, frames, headers, LPS_TO_RAS @ affine, shape, tuple(notes))
 
 
 def read(folder, uid: str | None = None, assume: Collection[str] = ()) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -134,8 +155,8 @@ def read(folder, uid: str | None = None, assume: Collection[str] = ()) -> tuple[
     columns, rows, slices = placed.shape
     whole = all(_is_whole(h) for h in placed.series.headers)
     volume = np.empty((slices, rows, columns), np.int16 if whole else np.float32)
-    for index, path in enumerate(placed.paths):
-        hu = _pixels(path)
+    for index, where in enumerate(zip(placed.paths, placed.frames, placed.headers, strict=True)):
+        hu = _pixels(*where)
         if whole and volume.dtype == np.int16 and (hu.min() < -32768 or hu.max() > 32767):
             volume = volume.astype(np.int32)
         volume[index] = hu
@@ -166,8 +187,37 @@ def _header(path: Path):
         ) from error
 
 
+def _slices(path: Path, header) -> list[tuple]:
+    """(path, frame, header) of each slice of a file: of an enhanced CT each frame has a header made of its groups."""
+    if PER_FRAME not in header:
+        return [(path, None, header)]
+    shared = (header.get(SHARED) or [pydicom.Dataset()])[0]
+    plain = {e.tag: e for e in header if e.keyword not in (SHARED, PER_FRAME, "NumberOfFrames")}
+    found = []
+    for number, groups in enumerate(header[PER_FRAME].value):
+        frame = pydicom.Dataset(dict(plain))  # it keeps the dictionary that it is given
+        for group, tags in GROUPS.items():
+            values = (groups.get(group) or shared.get(group) or [pydicom.Dataset()])[0]
+            for tag in tags:
+                if tag in values:
+                    frame[tag] = values[tag]
+        kind = (groups.get("CTImageFrameTypeSequence") or shared.get("CTImageFrameTypeSequence") or [None])[0]
+        if kind is not None and "FrameType" in kind:
+            frame.ImageType = kind.FrameType
+        found.append((path, number, frame))
+    if len(found) != int(header.get("NumberOfFrames") or 1):
+        count = f"{header.get('NumberOfFrames')} frames, and the place of {len(found)}"
+        raise ScanError(f"{path}: holds {count}; copy the series again, or take the file away")
+    return found
+
+
+def _named(path: Path, frame: int | None) -> str:
+    """How a slice is called in a message."""
+    return path.name if frame is None else f"{path.name} (frame {frame + 1})"
+
+
 def _series(uid: str, members: list) -> Series:
-    paths, headers = zip(*members, strict=True)
+    paths, frames, headers = zip(*members, strict=True)
     first = headers[0]
     date = next((str(d) for d in (first.get(t) for t in ("AcquisitionDate", "SeriesDate", "StudyDate")) if d), "")
     return Series(
@@ -175,6 +225,7 @@ def _series(uid: str, members: list) -> Series:
         description=str(first.get("SeriesDescription") or ""),
         modality=str(first.get("Modality") or ""),
         slices=len(paths),
+        frames=frames,
         spacing=_spacing(headers),
         date=f"{date[:4]}-{date[4:6]}-{date[6:8]}" if len(date) == 8 else date,
         unusable=_unusable(headers),
@@ -200,7 +251,7 @@ def _unusable(headers) -> str:
     if modality != "CT":
         return f"is {modality}, not CT"
     if any(int(h.get("NumberOfFrames") or 1) > 1 for h in headers):
-        return "holds several frames in one file (an enhanced CT); convert it: dcm2niix -z y -o OUTPUT_FOLDER DICOM_FOLDER"
+        return f"holds several frames in one file, without the place of each (no enhanced CT); {CONVERT}"
     if all(_is_localizer(h) for h in headers):
         return "is a localizer (scout), no stack of slices"
     if any(int(h.get("SamplesPerPixel") or 1) != 1 for h in headers):
@@ -238,12 +289,13 @@ def _choose(folder: Path, uid: str | None) -> tuple[Series, list[str]]:
 
 def _refuse_unlike(series: Series, folder: Path) -> None:
     """ScanError unless all files are slices of one grid: placed, no localizer, of one size, spacing and direction."""
-    for path, header in zip(series.paths, series.headers, strict=True):
+    names = [_named(path, frame) for path, frame in zip(series.paths, series.frames, strict=True)]
+    for name, header in zip(names, series.headers, strict=True):
         if _is_localizer(header):
-            raise ScanError(f"{folder}: {path.name} is a localizer (scout) among the slices; take such files out of the folder")
+            raise ScanError(f"{folder}: {name} is a localizer (scout) among the slices; take such files out of the folder")
         lacking = [t for t in PLACE if not header.get(t)]
         if lacking:
-            raise ScanError(f"{folder}: {path.name} lacks {lacking[0]}, so its place in the patient is unknown; take it away")
+            raise ScanError(f"{folder}: {name} lacks {lacking[0]}, so its place in the patient is unknown; take it away")
     for what, tags, near in (
         ("size", ("Rows", "Columns"), 0),
         ("pixel spacing", ("PixelSpacing",), 1e-3),
@@ -255,7 +307,7 @@ def _refuse_unlike(series: Series, folder: Path) -> None:
         if other.any():
             index = int(np.argmax(other))
             raise ScanError(
-                f"{folder}: its slices differ in {what}: {int(other.sum())} of {len(values)} do, {series.paths[index].name} "
+                f"{folder}: its slices differ in {what}: {int(other.sum())} of {len(values)} do, {names[index]} "
                 f"has {_shown(values[index])}, most have {_shown(usual)}; keep the slices of one reconstruction"
             )
 
@@ -273,20 +325,19 @@ def _refuse_packed(series: Series, folder: Path) -> None:
         if not there:
             raise ScanError(
                 f"{folder}: its slices are compressed ({syntax.name}), which nothing installed here undoes; "
-                "pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg, or convert it: dcm2niix -z y -o OUTPUT_FOLDER "
-                "DICOM_FOLDER"
+                f"pip install pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg, or {CONVERT}"
             )
 
 
-def _check_gaps(along: np.ndarray, paths, folder: Path, even: bool) -> list[str]:
+def _check_gaps(along: np.ndarray, names: list[str], folder: Path, even: bool) -> list[str]:
     """What is to be said of the distances between neighbours, in mm along the normal; ScanError where they are not one."""
     gaps = np.diff(along)
     double = gaps < SAME_PLACE
     if double.any():
         index = int(np.argmax(double))
         raise ScanError(
-            f"{folder}: {int(double.sum())} of its slices lie where another lies, {paths[index].name} and "
-            f"{paths[index + 1].name} first; it holds copies, or several phases or times: keep one of each place"
+            f"{folder}: {int(double.sum())} of its slices lie where another lies, {names[index]} and "
+            f"{names[index + 1]} first; it holds copies, or several phases or times: keep one of each place"
         )
     usual = float(np.median(gaps))
     odd = np.abs(gaps - usual) > max(UNEVEN * usual, 2 * SAME_PLACE)
@@ -296,7 +347,7 @@ def _check_gaps(along: np.ndarray, paths, folder: Path, even: bool) -> list[str]
     if gaps[index] > 1.5 * usual:
         missing = int(np.rint(gaps[odd] / usual - 1).clip(0).sum())
         what = (
-            f"about {missing} of its slices are missing: between {paths[index].name} and {paths[index + 1].name} lie "
+            f"about {missing} of its slices are missing: between {names[index]} and {names[index + 1]} lie "
             f"{gaps[index]:.4g} mm, elsewhere {usual:.4g} mm"
         )
     else:
@@ -349,11 +400,13 @@ def _is_whole(header) -> bool:
     return slope.is_integer() and intercept.is_integer() and "ModalityLUTSequence" not in header
 
 
-def _pixels(path: Path) -> np.ndarray:
-    """A slice in HU, (rows, columns)."""
+def _pixels(path: Path, frame: int | None, header) -> np.ndarray:
+    """A slice in HU, (rows, columns), by its own slope and intercept; of a file with several frames only the one is read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if frame is not None:
+                return apply_modality_lut(pixel_array(path, index=frame), header)
             dataset = pydicom.dcmread(path)
             return apply_modality_lut(dataset.pixel_array, dataset)
     except MemoryError:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,14 @@ import pydicom
 import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGLosslessSV1, RLELossless, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    RLELossless,
+    generate_uid,
+)
 
 from scoat_lib import cli, dicom, phantom
 from scoat_lib import series as series_module
@@ -251,6 +259,94 @@ def test_refuses_uneven_and_double_and_shifted_slices(tmp_path, chest):
     folder = write_series(tmp_path / "shifted", chest)
     move(folder, 5, 0, 4, 0)
     check_refused(folder, "shifted against each other by up to 4 mm", assume=["even"])
+
+
+def write_enhanced(folder, chest, slopes=None, order=None, shared=(), parts=1, **header):
+    """The slices of a scan as frames of an enhanced CT; order: of the frames; shared: groups said once; parts: files."""
+    folder.mkdir(exist_ok=True, parents=True)
+    single = write_series(folder / "single", chest, slopes=slopes)
+    files = [pydicom.dcmread(path) for path in sorted(single.iterdir())]
+    shutil.rmtree(single)
+    files = [files[k] for k in (order or range(len(files)))]
+    for part in range(parts):
+        some = files[part::parts]
+        d = pydicom.Dataset({e.tag: e for e in some[0]})
+        d.file_meta = some[0].file_meta
+        d.SOPClassUID = d.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+        d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        for tag in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope",
+                    "RescaleIntercept", "RescaleType"):  # fmt: skip
+            delattr(d, tag)
+        d.NumberOfFrames = len(some)
+        d.PerFrameFunctionalGroupsSequence = [_groups(file, set(series_module.GROUPS) - set(shared)) for file in some]
+        d.SharedFunctionalGroupsSequence = [_groups(some[0], set(shared))]
+        d.PixelData = b"".join(file.PixelData for file in some)
+        for tag, value in header.items():
+            setattr(d, tag, value)
+        d.save_as(folder / f"EN{part:04d}", enforce_file_format=True)
+    return folder
+
+
+def _groups(file, names):
+    groups = pydicom.Dataset()
+    for name in names:
+        item = pydicom.Dataset()
+        for tag in series_module.GROUPS[name]:
+            if tag in file:
+                setattr(item, tag, file[tag].value)
+        if len(item):
+            setattr(groups, name, [item])
+    return groups
+
+
+ONCE = ("PlaneOrientationSequence", "PixelMeasuresSequence")
+
+
+@pytest.mark.parametrize("parts", [1, 2], ids=["one file", "two files"])
+@pytest.mark.parametrize("kind", [*KINDS, "tilted"])
+def test_an_enhanced_ct_reads_as_the_series_of_single_slices(tmp_path, chest, kind, parts):
+    made = tilted(chest, 15) if kind == "tilted" else placed(chest, kind)
+    slopes = [(1 + k % 3, -1024 + k) for k in range(14)]
+    order = np.random.default_rng(0).permutation(14).tolist()
+    expected = Scan.load(write_series(tmp_path / "single", made, slopes=slopes))
+    found = Scan.load(write_enhanced(tmp_path / "enhanced", made, slopes, order, ONCE, parts))
+    np.testing.assert_array_equal(found.voxels, expected.voxels)
+    np.testing.assert_array_equal(found.affine, expected.affine)
+    assert found.voxels.dtype == expected.voxels.dtype
+    assert found.notes == expected.notes
+    (series,) = dicom.series(tmp_path / "enhanced")
+    assert "14 frames, " in str(series)
+
+
+def test_an_enhanced_ct_with_all_groups_in_each_frame_or_compressed(tmp_path, chest):
+    expected = Scan.load(write_series(tmp_path / "single", chest))
+    folder = write_enhanced(tmp_path / "each", chest)
+    np.testing.assert_array_equal(Scan.load(folder).voxels, expected.voxels)
+    change(folder / "EN0000", lambda d: d.compress(RLELossless))
+    np.testing.assert_array_equal(Scan.load(folder).voxels, expected.voxels)
+
+
+def test_frames_that_are_no_whole_stack_are_refused_by_number(tmp_path, chest):
+    folder = write_enhanced(tmp_path / "missing", chest, order=[k for k in range(14) if k not in (6, 7)])
+    check_refused(folder, "about 2 of its slices are missing", "EN0000 (frame 6)", "EN0000 (frame 7)")
+    folder = write_enhanced(tmp_path / "phases", chest, order=[*range(14), *range(14)])
+    check_refused(folder, "14 of its slices lie where another lies", "(frame 1)", "(frame 15)", "several phases")
+    folder = write_enhanced(tmp_path / "place", chest)
+    change(folder / "EN0000", lambda d: d.PerFrameFunctionalGroupsSequence[4].__delattr__("PlanePositionSequence"))
+    check_refused(folder, "EN0000 (frame 5) lacks ImagePositionPatient")
+    folder = write_enhanced(tmp_path / "count", chest, NumberOfFrames=13)
+    check_refused(folder, "holds 13 frames, and the place of 14")
+    folder = write_enhanced(tmp_path / "cut", chest)
+    (folder / "EN0000").write_bytes((folder / "EN0000").read_bytes()[:-500])
+    check_refused(folder, "EN0000", "cut off or damaged")
+
+
+def test_of_an_enhanced_ct_no_segmentation_is_written(tmp_path, chest):
+    folder = write_enhanced(tmp_path / "s", chest, shared=ONCE)
+    mask = Scan(lesion(chest), Scan.load(folder).affine)
+    with pytest.raises(ScanError, match=r"several slices in one file, of which no DICOM SEG is written here; .* convert"):
+        dicom.save_segmentation(mask, folder, tmp_path / "out.dcm")
+    assert not (tmp_path / "out.dcm").exists()
 
 
 def test_two_times_in_one_series_are_refused(tmp_path, chest):

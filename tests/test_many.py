@@ -267,6 +267,42 @@ def test_whatever_a_library_raises_is_a_row_but_a_full_disk_stops(run, monkeypat
         run()
 
 
+def test_a_page_that_cannot_be_drawn_costs_no_mask(run, counted, monkeypatch, tmp_path):
+    from scoat_lib import overview
+
+    plain = overview.report
+
+    def report(found, name, *words):
+        if name == "b":
+            raise IndexError("list index out of range")
+        return plain(found, name, *words)
+
+    monkeypatch.setattr(overview, "report", report)
+    rows = run(report=tmp_path / "pages")
+    assert {row["state"] for row in rows.values()} == {"done"}
+    assert [name for name in "abc" if "no report page: list index out of range" in rows[name]["warnings"]] == ["b"]
+    assert table(tmp_path / "masks")[1]["warnings"] == rows["b"]["warnings"]
+    mask = tmp_path / "masks" / "b_mask.nii.gz"
+    assert Scan.load(mask, mask=True).volume() == pytest.approx(rows["b"]["volume_cm3"], abs=0.01)
+    assert sorted(p.name for p in (tmp_path / "pages").glob("[a-z]*")) == ["a.html", "a.png", "c.html", "c.png"]
+    monkeypatch.setattr(overview, "report", plain)
+    assert "no report page" not in run(report=tmp_path / "pages")["b"]["warnings"]
+    assert counted[3:] == ["b.nii.gz"]
+    assert (tmp_path / "pages" / "b.html").exists()
+
+
+def test_a_picture_that_cannot_be_written_leaves_no_page(run, monkeypatch, tmp_path):
+    from scoat_lib import overview
+
+    def write(page, text, png):
+        page.write_text(text)
+        raise RuntimeError("no encoder")
+
+    monkeypatch.setattr(overview, "write", write)
+    assert all("no encoder" in row["warnings"] for row in run(report=tmp_path / "pages").values())
+    assert not list((tmp_path / "pages").glob("[a-z]*"))
+
+
 def test_probabilities_go_to_a_folder_of_their_own(run, tmp_path):
     run(probability=tmp_path / "p")
     p, mask = Scan.load(tmp_path / "p" / "a_probability.nii.gz"), Scan.load(tmp_path / "masks" / "a_mask.nii.gz")

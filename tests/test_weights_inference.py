@@ -1,16 +1,22 @@
 """weights.py and inference.py: a Segmenter survives the disk; a scan of any grid gets its mask back on that grid."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from scoat_lib import inference, phantom, weights
+from scoat_lib import claims, inference, phantom, report, weights
 from scoat_lib.cohort import Preprocessing
+from scoat_lib.grids import GRIDS
 from scoat_lib.networks import create
 from scoat_lib.scan import Scan
+from scoat_lib.training import Recipe
 from scoat_lib.weights import Segmenter, WeightsError
 
+ROOT = Path(__file__).parents[1]
 RECIPE = {"network": "scoatnet", "width": 4, "options": {}}
 
 
@@ -123,14 +129,9 @@ def test_threshold_is_exclusive_and_checked():
 
 def test_the_model_card_quotes_the_results():
     """A card whose data results/ holds quotes the cross-validated scores of its recipe; another quotes none."""
-    import json
     import re
-    from pathlib import Path
 
-    from scoat_lib import report
-    from scoat_lib.training import Recipe
-
-    root = Path(__file__).parents[1]
+    root = ROOT
     text = (root / "scoat_lib" / "shipped" / "README.md").read_text()
     results = report.load(root / "results")
     for name in weights.shipped():
@@ -161,6 +162,60 @@ def test_the_model_card_quotes_the_results():
     agreement = report.readers(root / "results")["DSC, per cent"]
     quoted = [f"{agreement[k] / 100:.3f}" for k in ("mean", "lowest", "highest")]
     assert "mean DSC of {}, from {} to {}".format(*quoted) in text
+
+
+def shipped_runs():
+    """The card's text, and the results of the recipe and data of the shipped weights."""
+    text = (ROOT / "scoat_lib" / "shipped" / "README.md").read_text()
+    card = weights.load().card
+    same = report.alike(report.load(ROOT / "results"), Recipe(width=card["recipe"]["width"], epochs=card["recipe"]["epochs"]))
+    runs = [r for r in same if (r["recipe"]["network"], r["recipe"]["seed"]) == ("scoatnet", 0)]
+    return text, [r for r in runs if r["data"]["fingerprint"] == card["data"]]
+
+
+def dice(counts):
+    return 2 * counts["tp"] / (2 * counts["tp"] + counts["fp"] + counts["fn"])
+
+
+def test_the_card_quotes_the_second_cohort():
+    text, runs = shipped_runs()
+    slices = np.array([[dice(c) for c in r["external"]["ct100"]["slices"] if c["tp"] + c["fn"]] for r in runs])
+    assert f"mean over {slices.shape[1]} slices with opacification" in text
+    found = claims.second_cohort(runs)
+    assert found["mean"] == pytest.approx(100 * slices.mean())
+    assert f"| some 40 | {100 * slices.mean():.1f} | {found['low']:.0f} … {found['high']:.0f} |" in text
+
+
+def test_the_card_quotes_networks_and_readers():
+    text, runs = shipped_runs()
+    readers = json.loads((ROOT / "results" / "readers.json").read_text())["scans"]
+    enough = [name for name, c in readers.items() if c["tp"] + c["fn"] >= 1000]
+    first = [dice(r["patients"][n]) for r in runs for n in enough if n in r["patients"]]
+    second = [dice(r["second reader"][n]) for r in runs for n in enough if n in r["second reader"]]
+    assert len(first) == len(second) == len(enough)
+    assert f"agree to {np.mean(first):.3f} with the first and to {np.mean(second):.3f} with the second" in text
+    less = max(np.mean(first), np.mean(second)) < np.mean([dice(readers[n]) for n in enough])
+    assert ("less than the readers with each other" in text) == less
+
+
+def test_the_card_quotes_the_agreement_of_volumes():
+    text, _ = shipped_runs()
+    row = report.tables(report.load(ROOT / "results"), GRIDS["table2"])[0].rows.loc["SCOAT-Net"]
+    side = "small" if row["LOV bias"] < 0 else "large"
+    said = f"they are {abs(row['LOV bias']):.0f} % too {side} on average, with limits of agreement from "
+    limits = f"{row['LOV low']:+.0f} to {row['LOV high']:+.0f} %".replace("-", "−")
+    assert said + limits in text
+
+
+def test_the_card_has_the_rule_of_the_lungs_scan_by_scan():
+    text, _ = shipped_runs()
+    measured = json.loads((ROOT / "results" / "lungs" / "ct128.json").read_text())
+    for name, v in measured["scans"].items():
+        scores = " | ".join(f"{v[k]:.3f}" for k in ("DSC", "DSC, right", "DSC, left"))
+        inside = f"{v['volume error, %']:+.1f} | {v['lesion voxels']} | {100 * v['lesion inside']:.1f}"
+        assert f"| {name} | {scores} | {inside} |" in text
+    assert f"goal {measured['goal, DSC']}" in text
+    assert not measured["below the goal"], "the card would have to say so"
 
 
 def test_a_card_may_ask_for_a_threshold_and_the_mirror_image(tmp_path):
@@ -199,6 +254,29 @@ def test_smoothing_goes_through_the_slices_only(tmp_path):
     np.testing.assert_allclose(ends, 1)
     with pytest.raises(ValueError, match="smooth is -1 mm; it must not be below 0"):
         inference.smooth_through(p, 1.0, -1)
+
+
+def test_smoothing_before_enlarging_is_smoothing_after(segmenter):
+    scan = phantom.patient(3, (128, 128, 24)).scan
+    found = inference.probabilities(segmenter, scan, flip=True, smooth=6.0).axial()
+    slices = segmenter.preprocessing.slices(scan)
+    small = torch.from_numpy(inference.slice_probabilities(segmenter, slices, flip=True))[:, None]
+    assert small.shape[-2:] != found.shape[1:]
+    large = torch.nn.functional.interpolate(small, size=found.shape[1:], mode="bilinear", align_corners=False)[:, 0].numpy()
+    after = inference.smooth_through(large, scan.axial_spacing[0], 6.0)
+    np.testing.assert_allclose(found, after, atol=2e-6)
+    assert np.abs(found - large).max() > 1e-3
+    threshold = float(np.median(found))
+    assert np.mean((found > threshold) != (after > threshold)) < 1e-4
+
+
+def test_slices_are_windowed_a_few_at_a_time_and_equal_the_whole(segmenter, monkeypatch):
+    from scoat_lib import cohort
+
+    scan = phantom.patient(3, (64, 64, 24)).scan
+    whole = segmenter.preprocessing.slices(scan)
+    monkeypatch.setattr(cohort, "TOGETHER", 5)
+    np.testing.assert_array_equal(segmenter.preprocessing.slices(scan), whole)
 
 
 def test_a_card_may_ask_for_smoothing(tmp_path):

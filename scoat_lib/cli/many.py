@@ -314,12 +314,13 @@ def _one(item: Item, work: Folder, segmenter, options, batch, device) -> dict:
         found.save(targets["mask"])
         if "probability" in targets:
             found.probability_scan.save(targets["probability"])
-        if "page" in targets:
-            _write_report(targets["page"], found, item, work)
+        if "page" in targets and (failed := _write_report(targets, found, item, work)):
+            row["warnings"] = " | ".join(filter(None, [row["warnings"], failed]))
         row |= {"state": DONE, "seconds": round(time.perf_counter() - began, 2)}
-        return work.write(item, DONE, row, of=of, files={kind: print_of(path) for kind, path in targets.items()})
+        files = {kind: print_of(path) for kind, path in targets.items() if path.exists()}
+        return work.write(item, DONE, row, of=of, files=files)
     except Exception as error:  # whatever one scan does to a library, the others are not to wait for it
-        if os.environ.get("SCOAT_DEBUG") or (isinstance(error, OSError) and error.errno in FULL):
+        if _stops(error):
             raise
         for path in targets.values():  # of an earlier time: it would stand beside a row that says there is none
             path.unlink(missing_ok=True)
@@ -330,11 +331,25 @@ def _one(item: Item, work: Folder, segmenter, options, batch, device) -> dict:
         return work.write(item, FAILED, row)
 
 
-def _write_report(page: Path, found: segmentation.Segmentation, item: Item, work: Folder) -> None:
-    from scoat_lib import overview  # matplotlib is needed for pages only
+def _stops(error: Exception) -> bool:
+    """Whether an error is not one scan's alone: the disk is full, or somebody looks for its cause."""
+    return bool(os.environ.get("SCOAT_DEBUG")) or (isinstance(error, OSError) and error.errno in FULL)
 
-    made = segmentation.facts(work.settings["weights"], work.settings)
-    overview.write(page, *overview.report(found, item.name, made, work.settings["threshold"]))
+
+def _write_report(targets: dict[str, Path], found: segmentation.Segmentation, item: Item, work: Folder) -> str:
+    """Write the page of a scan and its picture; what is to be said where that fails, then neither is left, else ""."""
+    try:
+        from scoat_lib import overview  # matplotlib is needed for pages only
+
+        made = segmentation.facts(work.settings["weights"], work.settings)
+        overview.write(targets["page"], *overview.report(found, item.name, made, work.settings["threshold"]))
+    except Exception as error:  # the drawing is done by libraries, and the mask is worth more than its picture
+        if _stops(error):
+            raise
+        for kind in ("page", "picture"):
+            targets[kind].unlink(missing_ok=True)
+        return f"no report page: {in_words(error)}; the mask is whole, and the same command tries the page again"
+    return ""
 
 
 def _measured(found: segmentation.Segmentation) -> dict:
@@ -397,10 +412,17 @@ def _follow_up(patients: dict, rows: dict[Item, dict], work: Folder, options, fo
         if page.exists() and not overwrite and overview.GENERATOR not in page.read_text(errors="replace")[:2000]:
             raise ScanError(f"{page}: exists and is another file; choose another folder, or say --overwrite")
         usable = [(day, item) for day, item in dated if rows[item]["state"] in (DONE, CHANGED)]
-        if len(usable) > 1:
+        if len(usable) < 2:
+            continue
+        try:
             visits = [_visit(day, item, rows[item], work, options) for day, item in usable]
             made = segmentation.facts(work.settings["weights"], work.settings)
             overview.write(page, overview.follow_up(patient, visits, made))
+        except Exception as error:  # as of a scan's page: one patient's is not to cost the others theirs
+            if _stops(error):
+                raise
+            page.unlink(missing_ok=True)
+            print(f"scoat: warning: {patient}: no follow-up page: {in_words(error)}", file=sys.stderr)
 
 
 def _visit(day: date, item: Item, row: dict, work: Folder, options) -> Visit:

@@ -161,7 +161,10 @@ def _one(
 
         settled = options.settled(segmenter)
         made = segmentation.facts(place(weights).stem, settled)
-        overview.write(report, *overview.report(found, scan.name, made, settled["threshold"]))
+        try:
+            overview.write(report, *overview.report(found, scan.name, made, settled["threshold"]))
+        except (ValueError, IndexError, RuntimeError) as error:  # what drawing raises; a disk's errors name themselves
+            raise RuntimeError(f"{report}: the page could not be drawn ({error}); the mask {output} is written") from error
     outcome = {
         "mask": str(output),
         "lov_cm3": round(found.volume, 2),
