@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 N ?=
 PORT ?= 8000
 
-.PHONY: book chapter serve links outputs test test-long bench lint rehearsal audit sbom lock workflows publish-check clean
+.PHONY: book chapter new-chapter normalise serve links outputs test test-long bench lint spelling rehearsal audit sbom lock workflows publish-check clean
 
 book: $(VENV)/ready
 	$(BIN)/python book/build.py --scale $(SCALE) $(if $(DATA),--data $(abspath $(DATA)))
@@ -22,6 +22,12 @@ book: $(VENV)/ready
 chapter: $(VENV)/ready  ## run chapter N alone, build its page, check it
 	$(BIN)/python book/build.py --chapter $(N)
 	$(BIN)/python -m pytest -q tests/book -k "$(N)-"
+
+new-chapter: $(VENV)/ready  ## a chapter with all its parts, to fill: make new-chapter TITLE="Lobes and vessels"
+	$(BIN)/python book/build.py --new "$(TITLE)"
+
+normalise: $(VENV)/ready  ## the notebooks as they are committed, so that a diff shows what an author changed
+	$(BIN)/python book/build.py --normalise
 
 serve: $(VENV)/ready  ## the site from stored outputs, built anew and reloaded in the browser at every save
 	$(BIN)/python book/serve.py --port $(PORT)
@@ -43,6 +49,9 @@ bench: $(VENV)/ready
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+spelling: $(TOOLS)/ready  ## slips of the keyboard in pages, docstrings and messages
+	$(TOOLS)/bin/codespell --toml pyproject.toml
 
 rehearsal: $(VENV)/ready  ## Colab's versions in a fresh environment, two chapters as Colab would run them
 	$(BIN)/python tests/colab/rehearse.py $(or $(N),01 16)

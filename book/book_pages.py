@@ -7,6 +7,7 @@ until a reader comes near them. Footer, social card, site map and the page for a
 from __future__ import annotations
 
 import html
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,6 +16,11 @@ import vendor
 import yaml
 from PIL import Image
 
+# terms that the glossary explains and that ordinary sentences use all the time
+PLAIN = set(
+    ["apex", "base", "dome", "step", "skip", "precision", "channel", "slope", "weights", "parameters", "peripheral", "lesion"]
+)
+UNMARKED = {"book/api", "book/changelog", "book/references", "book/gallery", "book/notation"}
 SERVED = "_served"  # below the source folder: copied to the site's top as it is
 
 
@@ -36,24 +42,25 @@ def address_of(repository: str) -> str:
 
 
 def choose_words(app, config) -> None:
-    """The published address, and the edition in the footer: that of CITATION.cff."""
-    config.html_baseurl = address_of(config.html_theme_options["repository_url"])
+    """The published address, where it is known, and the edition in the footer: that of CITATION.cff."""
+    config.html_baseurl = os.environ.get("BOOK_ADDRESS", "")
     edition = yaml.safe_load((Path(app.srcdir) / "CITATION.cff").read_text())
     config.html_theme_options["extra_footer"] = f"Edition {edition['version']}, {edition['date-released']}"
+    config.book_glossary = [list(pair) for pair in glossary((Path(app.srcdir) / "book" / "notation.md").read_text())]
 
 
 def add_pages(app):
-    """The page for a wrong address; served at any depth, so its addresses count from the site's top."""
+    """The page for a wrong address; served at any depth, so its addresses count from the site's top where that is known."""
     home = f"{app.config.html_baseurl}book/intro.html"
     body = (
         f'<h1>No such page</h1><p>It may have moved. <a href="{home}">The book begins here</a>; the search finds the rest.</p>'
     )
-    yield "404", {"title": "No such page", "body": f"{body}</p>"}, "page.html"
+    yield "404", {"title": "No such page", "body": body}, "page.html"
 
 
 def write_map(app, error) -> None:
-    """sitemap.xml: every page of the table of contents."""
-    if error is None and app.builder.name == "html":
+    """sitemap.xml: every page of the table of contents, where the site's address is known."""
+    if error is None and app.builder.name == "html" and app.config.html_baseurl:
         places = "".join(f"<url><loc>{app.config.html_baseurl}{name}.html</loc></url>" for name in sorted(app.env.found_docs))
         text = f'<?xml version="1.0"?><urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9">{places}</urlset>'
         (Path(app.outdir) / "sitemap.xml").write_text(text)
@@ -64,7 +71,9 @@ def card(title: str, body: str, address: str) -> str:
     texts = [" ".join(re.sub(r"<[^>]*>", "", t).split()) for t in re.findall(r"<p>(.*?)</p>", body, re.DOTALL)]
     about = next((text for text in texts if len(text) > 40), title)[:200]
     title = re.sub(r"<[^>]*>", "", title)
-    pairs = {"og:title": title, "og:description": about, "og:image": f"{address}_static/page.png", "og:type": "article"}
+    pairs = {"og:title": title, "og:description": about, "og:type": "article"}
+    if address:  # elsewhere only a whole address finds the picture
+        pairs |= {"og:image": f"{address}_static/card.png", "og:image:width": "1200", "og:image:height": "630"}
     tags = "".join(f'<meta property="{key}" content="{quote(value)}" />' for key, value in pairs.items())
     return (
         f'{tags}<meta name="description" content="{quote(about)}" /><meta name="twitter:card" content="summary_large_image" />'
@@ -87,9 +96,70 @@ def finish_page(app, pagename, templatename, context, doctree) -> None:
         sources = {name: Path(app.srcdir) / path for path, name in app.builder.images.items()}
         tags = card(context.get("title", ""), context["body"], app.config.html_baseurl)
         context["metatags"] = context.get("metatags", "") + tags
-        if pagename == "404":
+        if pagename == "404" and app.config.html_baseurl:
             context["metatags"] += f'<base href="{app.config.html_baseurl}" />'
         context["body"] = said(lazy_pictures(context["body"], sources))
+        if pagename == "book/notation":
+            context["body"] = anchored(context["body"])
+        elif pagename.startswith("book/") and pagename not in UNMARKED:
+            context["body"] = explained(context["body"], app.config.book_glossary)
+
+
+def glossary(page: str) -> list[tuple[str, str]]:
+    """(term, what it means) of every term of the glossary, from notation.md; plain words that mean themselves are left out."""
+    found = []
+    for names, says in re.findall(r"^(?![|:#(])(\S.*)\n: (.+)$", page, flags=re.MULTILINE):
+        says = re.sub(r"\[([^\]]*)\]\([^)]*\)|`([^`]*)`", r"\1\2", says)
+        found += [(name, says) for name in re.sub(r" \(.*\)", "", names).split(", ") if name not in PLAIN]
+    return found
+
+
+def place(term: str) -> str:
+    """A term's anchor on the page of the glossary."""
+    return "term-" + re.sub("[^a-z0-9]+", "-", term.lower()).strip("-")
+
+
+def anchored(body: str) -> str:
+    """The glossary's page with an anchor for every term."""
+
+    def mark(found: re.Match) -> str:
+        names = re.sub(r"<[^>]*>| \(.*\)", "", html.unescape(found[1])).split(", ")
+        return "<dt>" + "".join(f'<span id="{place(name)}"></span>' for name in names) + found[1]
+
+    return re.sub(r"<dt>(.*?)(?=</dt>|<dd>)", mark, body, flags=re.DOTALL)
+
+
+def explained(body: str, terms: list) -> str:
+    """A page whose paragraphs link each term of the glossary where it first stands, with what it means for hover and focus."""
+    left = {term: says for term, says in terms}
+    if not left:
+        return body
+    words = sorted(left, key=len, reverse=True)
+    any_term = re.compile("|".join(rf"(?<![\w-]){re.escape(word)}s?(?![\w-])" for word in words), re.IGNORECASE)
+
+    def mark(found: re.Match) -> str:
+        word = next((w for w in words if w in left and found[0].lower() in (w.lower(), f"{w.lower()}s")), None)
+        if word is None or (word.isupper() and word not in found[0]):
+            return found[0]
+        says = quote(left.pop(word))
+        return f'<a class="term" href="notation.html#{place(word)}" data-says="{says}">{found[0]}</a>'
+
+    def paragraph(found: re.Match) -> str:
+        depth, parts = 0, []
+        for piece in re.split(r"(<[^>]*>)", found[0]):
+            if re.match(r"<(a|code|span|strong|button)\b", piece):
+                depth += 1
+            elif re.match(r"</(a|code|span|strong|button)>", piece):
+                depth -= 1
+            elif not depth and not piece.startswith("<"):
+                piece = any_term.sub(mark, piece)
+            parts.append(piece)
+        return "".join(parts)
+
+    # below the exercises the words are known; titles, captions and quotations stay as they are
+    upto = re.search(r"<h2>(?:Exercises|What to read next)", body)
+    end = upto.start() if upto else len(body)
+    return re.sub(r"<p>(?:(?!</p>).)*</p>", paragraph, body[:end], flags=re.DOTALL) + body[end:]
 
 
 def lazy_pictures(body: str, sources: dict[str, Path]) -> str:
@@ -128,6 +198,7 @@ def setup(app):
     """Sphinx calls this once."""
     # pages are built again when this file changes
     app.add_config_value("book_pages", Path(__file__).read_text(), "html")
+    app.add_config_value("book_glossary", [], "html")
     app.connect("config-inited", choose_scripts)
     app.connect("config-inited", choose_words)
     app.connect("html-collect-pages", add_pages)

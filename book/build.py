@@ -8,6 +8,8 @@ python book/build.py --chapter 07                      one chapter run, the othe
 python book/build.py --in-place                        quick scale, outputs kept in book/*.ipynb (with --chapter 07: its alone)
 python book/build.py --badges                          the repository's address of _config.yml into the notebooks
 python book/build.py --api                             book/api.md from the package's docstrings
+python book/build.py --new NAME                        book/NN-name.ipynb, a chapter to fill, from book/template.ipynb
+python book/build.py --normalise                       the notebooks as they are committed: nothing in them that means nothing
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -33,8 +36,10 @@ from pathlib import Path
 
 import costs
 import front
+import gallery
 import nbformat
 import scans
+import slides
 import vendor
 import yaml
 from PIL import Image
@@ -132,25 +137,88 @@ def with_prose(executed: Path, notebook: Path) -> str:
 
 
 def clean(path: Path, executed: Path | None = None) -> None:
-    """Take out what differs from run to run without meaning anything: times, paths, machine names.
+    """Write a notebook as it is committed (`normal`). executed: where it is read, if not where it is written."""
+    write_whole(path, normal((executed or path).read_text(), path.stem))
 
-    executed: where the notebook is read, if not where it is written.
+
+def normal(text: str, name: str) -> str:
+    """A notebook without what differs from run to run and means nothing: times, paths, machines, counts of runs, drawn names.
+
+    text: the notebook's JSON. name: its file's stem, from which the names of its widgets are made. The same for the same
+    content, so that a diff shows what an author changed.
     """
-    notebook = nbformat.read(executed or path, 4)
+    notebook = nbformat.reads(text, 4)
     notebook.metadata.pop("papermill", None)
     notebook.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook.metadata.language_info = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
-    for cell in notebook.cells:
-        for key in ("papermill", "execution"):
+    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:03d}"
+        for key in ("papermill", "execution", "ExecuteTime", "collapsed", "scrolled"):
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
             cell.outputs = one_stream(cell.outputs)
             for output in cell.outputs:
                 lighten(output)
-    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
-    for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number:03d}"
-    write_whole(path, nbformat.writes(notebook, 4) + "\n")
+            for one in (cell, *(o for o in cell.outputs if o.output_type == "execute_result")):
+                one.execution_count = None
+    return named_widgets(nbformat.writes(notebook, 4) + "\n", name)
+
+
+def named_widgets(text: str, name: str) -> str:
+    """A notebook's JSON with its widgets named by the order in which the cells reach them, and stored in that order."""
+    notebook = json.loads(text)
+    store = notebook["metadata"].get("widgets", {}).get(WIDGET_STATE, {})
+    models = store.get("state", {})
+    views = [o.get("data", {}).get(WIDGET_VIEW) for c in notebook["cells"] for o in c.get("outputs", [])]
+    order: dict[str, str] = {}  # a widget's drawn name → its own
+    root = hashlib.sha256(name.encode()).hexdigest()[:26]
+
+    def reach(todo: list[str]) -> None:
+        while todo:
+            if (model := todo.pop(0)) in models and model not in order:
+                order[model] = f"{root}{len(order):06x}"
+                todo = re.findall(r"IPY_MODEL_(\w+)", json.dumps(models[model])) + todo
+
+    def content(model: str) -> str:
+        """What a widget is, whatever it and those it leads to are called."""
+        text = json.dumps(models[model], sort_keys=True)
+        return re.sub(r"IPY_MODEL_(\w+)", lambda found: order.get(found[1], ""), text)
+
+    reach([view["model_id"] for view in views if view])
+    for model in sorted(models, key=content):  # those that no cell shows: links between others
+        reach([model])
+    text = json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    text = re.sub("|".join(order) or "(?!)", lambda found: order[found[0]], text)
+    return json.dumps(json.loads(text), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def as_text(path: Path) -> str:
+    """A notebook for the eye: its cells' sources, and what they printed; pictures and widgets as one line each."""
+    lines = []
+    for number, cell in enumerate(json.loads(path.read_text())["cells"]):
+        tags = " ".join(cell["metadata"].get("tags", []))
+        lines += [f"--- {number} {cell['cell_type']} {tags}".rstrip(), "".join(cell["source"])]
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            said = "".join(output.get("text", data.get("text/plain", "")))
+            kinds = sorted(kind for kind in data if kind != "text/plain")
+            mark = f" {hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]}" if kinds else ""
+            lines += [f"> {', '.join(kinds) or 'text'}{mark}", said.rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def new_chapter(title: str) -> Path:
+    """A chapter to fill, with every part that a chapter has, from the template: the next number, the title, the one address."""
+    number = max(int(path.name[:2]) for path in BOOK.glob("[0-9][0-9]-*.ipynb")) + 1
+    name = f"{number:02d}-{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}"
+    notebook = json.loads((BOOK / "template" / "chapter.ipynb").read_text())
+    for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"]).replace("NUMBER · TITLE", f"{number} · {title}").replace("NAME", name)
+    path = BOOK / f"{name}.ipynb"
+    write_whole(path, normal(json.dumps(notebook), name))
+    write_badges([path])
+    return path
 
 
 def lighten(output: dict) -> None:
@@ -199,19 +267,55 @@ def build_site(executed: Path, output: Path, **patients: Path | None) -> Path:
         (fresh / "book" / path.name).write_text(with_texts((executed / path.name).read_text()))
     vendor.serve_from(fresh / "_served" / "_vendor")
     fill_in(fresh / "book", executed, patients)
+    made_from = key_of(fresh)
     replace_changed(fresh, source)
-    site, unfinished = output / "_build", output / "unfinished"
+    site, unfinished, record = output / "_build", output / "unfinished", output / "made-from"
+    page = site / "html" / "index.html"
     if unfinished.exists() or newest(site) > time.time():
         # a page that was cut off, or dated by a clock since set back, would pass for unchanged
         shutil.rmtree(site, ignore_errors=True)
+    if page.exists() and record.exists() and record.read_text() == made_from:
+        return page
     unfinished.touch()
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
     words = [str(jupyter_book), "build", str(source), "--path-output", str(output), "-W", "-n", "--keep-going", "-q"]
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"BOOK_ADDRESS": published()})
     if done.returncode:
         raise RuntimeError(f"the site has warnings:\n{(done.stdout + done.stderr)[-4000:]}")
+    finish(site / "html")
+    write_whole(record, made_from)
     unfinished.unlink()
-    return output / "_build" / "html" / "index.html"
+    return page
+
+
+def key_of(folder: Path) -> str:
+    """What a site is made from, as a hash: every file of its source, the pinned versions, its address, this file."""
+    digest = hashlib.sha256(f"{sys.version} {published()}".encode())
+    for path in [*sorted(p for p in folder.rglob("*") if p.is_file()), ROOT / "requirements.txt", Path(__file__)]:
+        name = path.relative_to(folder) if path.is_relative_to(folder) else path.name
+        digest.update(f"{name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def finish(site: Path) -> None:
+    """What is made from built pages: the gallery, the slides of each part."""
+    if not (site / "book" / "gallery.html").exists():
+        return
+    texts = {name: (site / "book" / f"{name}.html").read_text() for name in gallery.pages()}
+    gallery.fill(site, texts)
+    slides.make(site, texts)
+
+
+def published() -> str:
+    """The site's address where it is known: the variable BOOK_ADDRESS, or GitHub's pages of the repository that git came from.
+
+    Empty where _config.yml still holds a stand-in: then no page claims to live anywhere.
+    """
+    from book_pages import address_of
+    from publish_check import git, remote
+
+    url, _ = repository()
+    return os.environ.get("BOOK_ADDRESS") or (address_of(url) if remote(git("remote", "get-url", "origin")) == url else "")
 
 
 def newest(folder: Path) -> float:
@@ -264,35 +368,79 @@ def png_size(text: str) -> tuple[int, int]:
 
 def fill_in(source: Path, executed: Path, patients: dict[str, Path | None] | None = None) -> None:
     """What is measured, into the pages' markers: findings, seconds of each chapter, every result, the readings' effects."""
-    producers = {
-        "<!-- findings -->": findings,
+    live = {
         "<!-- front: picture -->": front.picture,
-        "<!-- front: findings -->": headlines,
         "<!-- front: cards -->": front.cards,
         "<!-- times -->": lambda: times(executed),
-        "<!-- provenance -->": provenance,
-        "<!-- readings of the evaluation -->": evaluation_readings,
-        "<!-- readings trained anew -->": trained_readings,
-        "<!-- phantom realism -->": phantom_realism,
         "<!-- clone -->": clone,
-        "<!-- minutes a run -->": minutes,
-        "<!-- table files -->": lambda: table_files(source / "downloads"),
-        "<!-- run files -->": lambda: run_files(source / "downloads"),
-        "<!-- weight files -->": lambda: weight_files(source / "downloads"),
-        "<!-- path of a scan -->": path_of_a_scan,
-        "<!-- faults -->": faults,
         "<!-- real scans -->": lambda: scans.page(**(patients or {})),
         "<!-- speed: table -->": lambda: costs.speed(RESULTS),
         "<!-- speed: growth -->": lambda: costs.growth(RESULTS),
         "<!-- speed: machines -->": lambda: costs.machines(RESULTS),
         "<!-- speed: model -->": lambda: costs.model(RESULTS),
     }
+    slow = {  # hang on the package and on results/ alone, and are kept below _build
+        "<!-- findings -->": findings,
+        "<!-- front: findings -->": headlines,
+        "<!-- provenance -->": provenance,
+        "<!-- readings of the evaluation -->": evaluation_readings,
+        "<!-- readings trained anew -->": trained_readings,
+        "<!-- phantom realism -->": phantom_realism,
+        "<!-- minutes a run -->": minutes,
+        "<!-- table files -->": table_files,
+        "<!-- run files -->": run_files,
+        "<!-- weight files -->": weight_files,
+        "<!-- path of a scan -->": path_of_a_scan,
+        "<!-- faults -->": faults,
+    }
+    kept = kept_parts()
     for page in source.glob("*.md"):
         text = page.read_text()
-        for marker, produce in producers.items():
+        for marker, produce in live.items():
             if marker in text:
                 text = text.replace(marker, produce())
+        for marker, produce in slow.items():
+            if marker in text:
+                text = text.replace(marker, part(kept, marker, produce, source / "downloads"))
         page.write_text(text)
+    if (source / "_static").is_dir():
+        if not (kept / "card.png").exists():
+            front.card(kept / f"{PART}card.png")
+            (kept / f"{PART}card.png").replace(kept / "card.png")
+        shutil.copy(kept / "card.png", source / "_static" / "card.png")
+
+
+def kept_parts() -> Path:
+    """The folder for parts of pages made from this package, these results and this builder; older ones are removed."""
+    key = hashlib.sha256(f"{inputs({})} {RESULTS}".encode() + Path(__file__).read_bytes() + Path(front.__file__).read_bytes())
+    if not RESULTS.is_relative_to(ROOT):
+        for path in sorted(p for p in RESULTS.rglob("*") if p.is_file()):
+            key.update(path.name.encode() + path.read_bytes())
+    folder = ROOT / "_build" / "parts" / key.hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
+    for old in sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-4]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def part(kept: Path, marker: str, produce, downloads: Path) -> str:
+    """What stands for a marker, from `kept` or made and kept; the files that it puts into downloads come with it."""
+    path = kept / f"{re.sub('[^a-z]+', '-', marker).strip('-')}.json"
+    if not path.exists():
+        if inspect.signature(produce).parameters:
+            with tempfile.TemporaryDirectory() as there:
+                text = produce(Path(there) / downloads.name)
+                made = [path for path in sorted(Path(there).rglob("*")) if path.is_file()]
+                files = {path.name: base64.b64encode(path.read_bytes()).decode() for path in made}
+        else:
+            text, files = produce(), {}
+        kept.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps({"text": text, "files": files}))
+    found = json.loads(path.read_text())
+    for name, content in found["files"].items():
+        keep(downloads, name, base64.b64decode(content))
+    return found["text"]
 
 
 def path_of_a_scan() -> str:
@@ -303,7 +451,7 @@ def path_of_a_scan() -> str:
     caption = (
         "The path of a scan through the tool. What stands in the boxes is read from the weights that come with the package."
     )
-    return f"```{{raw}} html\n<figure>{drawn._repr_html_()}<figcaption>{caption}</figcaption></figure>\n```"
+    return f'```{{raw}} html\n<figure id="fig-path">{drawn._repr_html_()}<figcaption>{caption}</figcaption></figure>\n```'
 
 
 def table(head: list[str], rows: list[list]) -> str:
@@ -568,9 +716,9 @@ def bootstrap() -> str:
     )
 
 
-def write_badges() -> None:
+def write_badges(paths: list[Path] | None = None) -> None:
     """Bring the repository's address into every notebook."""
-    for path in chapters():
+    for path in paths or chapters():
         notebook = json.loads(path.read_text())
         for cell in notebook["cells"]:
             tags = cell["metadata"].get("tags", [])
@@ -578,7 +726,7 @@ def write_badges() -> None:
                 cell["source"] = badge(path.name)
             if BOOTSTRAP in tags:
                 cell["source"] = bootstrap()
-        write_whole(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+        write_whole(path, normal(json.dumps(notebook), path.stem))
 
 
 def main() -> int:
@@ -595,6 +743,9 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="run and build everything anew, changed or not")
     parser.add_argument("--badges", action="store_true", help="only write the Colab badges and bootstrap cells")
     parser.add_argument("--api", action="store_true", help="only write book/api.md")
+    parser.add_argument("--new", metavar="TITLE", help="a new chapter from the template")
+    parser.add_argument("--normalise", action="store_true", help="only bring the notebooks into the form that is committed")
+    parser.add_argument("--text", type=Path, metavar="NOTEBOOK", help="only print a notebook as text, for git diff")
     parser.add_argument("--jobs", type=int, default=2, help="chapters at a time")
     parser.add_argument("--threads", type=int, default=1, help="torch threads each")
     arguments = parser.parse_args()
@@ -603,6 +754,18 @@ def main() -> int:
         return 0
     if arguments.api:
         write_whole(BOOK / "api.md", api())
+        return 0
+    if arguments.text:
+        print(as_text(arguments.text), end="")
+        return 0
+    if arguments.normalise:
+        for path in [*chapters(), BOOK / "template" / "chapter.ipynb"]:
+            clean(path)
+        return 0
+    if arguments.new:
+        path = new_chapter(arguments.new)
+        print(f"{path.relative_to(ROOT)} is there. Write it into _toc.yml, and a line about it into LINES of book/front.py;")
+        print(f"then `make outputs N={path.name[:2]}` runs it, and `make chapter N={path.name[:2]}` builds and checks it.")
         return 0
     if arguments.scale != "quick" and arguments.data is None:
         parser.error(f"--scale {arguments.scale} needs --data FOLDER (python data/download.py fetches the public record)")

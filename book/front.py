@@ -14,6 +14,7 @@ import io
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def _picture() -> str:
     )
     return "\n".join(
         [
-            '<figure class="front-picture"><div class="front-frames">',
+            '<figure class="front-picture" id="first-picture"><div class="front-frames">',
             *frames,
             '</div><div class="front-controls"><label><span>Slice</span>',
             f'<input type="range" min="1" max="{len(shown)}" value="{start + 1}" aria-label="Slice">',
@@ -124,6 +125,35 @@ def outline(mask: np.ndarray) -> str:
         points = measure.approximate_polygon(line, 0.3) - 0.5
         parts.append("M" + "L".join(f"{x:.1f} {y:.1f}" for y, x in points) + "Z")
     return "".join(parts)
+
+
+def card(path: Path) -> None:
+    """The picture that a link to the book shows elsewhere, as a PNG of 1200 × 630: the title beside the first page's slice."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = next(m for m in re.finditer(r"<svg\b([^>]*)>.*?</svg>", picture(), re.DOTALL) if " hidden" not in m[1])[0]
+    grey = Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^\"]+)", shown)[1])))
+    figure = Figure(figsize=(12, 6.3), dpi=100, facecolor="#14213d")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.53, 0.06, 0.44, 0.88))
+    axes.imshow(grey, cmap="gray")
+    axes.set_axis_off()
+    for name, colour, filled in (("prediction", "#4cc9f0", True), ("truth", "#ffb000", False)):
+        for ring in re.search(rf'class="{name}" d="([^"]*)"', shown)[1].split("Z")[:-1]:
+            points = [tuple(map(float, point.split())) for point in ring.removeprefix("M").split("L")]
+            if filled:
+                axes.fill(*zip(*points, strict=True), color=colour, alpha=0.45)
+            axes.plot(*zip(*points, points[0], strict=True), color=colour, linewidth=1.6)
+    words = [
+        ("The SCOAT-Net\nbook", 0.56, 46, "#ffffff"),
+        ("One paper on segmenting CT scans,\nrebuilt from its equations.", 0.32, 20, "#d5dbe6"),
+    ]
+    for text, y, size, colour in words:
+        figure.text(0.06, y, text, fontsize=size, color=colour, family="DejaVu Serif")
+    figure.text(0.06, 0.2, "truth", fontsize=16, color="#ffb000")
+    figure.text(0.13, 0.2, "prediction", fontsize=16, color="#4cc9f0")
+    figure.savefig(path, metadata={"Software": None})
 
 
 # --- the findings ----------------------------------------------------------------------------------------------------

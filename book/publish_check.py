@@ -22,17 +22,21 @@ def git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
+def remote(origin: str) -> str:
+    """The address on the web of git's remote, whichever way it is written."""
+    return re.sub(r"^git@([^:]+):", r"https://\1/", origin).removesuffix(".git").rstrip("/")
+
+
 def stand_ins(address: str, origin: str, citation: dict, version: str, changelog: str, tags: list[str], card: str) -> list[str]:
     """What is missing, in words.
 
     address: _config.yml's. origin: git's remote. citation: CITATION.cff. version: pyproject.toml's. changelog: its text.
     tags: of the last commit. card: the shipped weights' model card.
     """
-    remote = re.sub(r"^git@([^:]+):", r"https://\1/", origin).removesuffix(".git").rstrip("/")
     found = []
-    if remote != address:
+    if remote(origin) != address:
         found.append(
-            f"_config.yml: the repository's address is {address}, and git's origin is {remote or 'not set'}; write the "
+            f"_config.yml: the repository's address is {address}, and git's origin is {remote(origin) or 'not set'}; write the "
             "published address there, then `python book/build.py --badges`"
         )
     if str(citation["version"]) != version:

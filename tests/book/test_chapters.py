@@ -368,3 +368,31 @@ def test_bad_calls_of_the_builder_are_refused(tmp_path):
     assert "needs --data" in call("--scale", "real").stderr
     assert "no such folder" in call("--scale", "real", "--data", str(tmp_path / "x")).stderr
     assert "no picture of a real scan" in call("--scale", "real", "--data", str(tmp_path), "--in-place").stderr
+
+
+def test_a_new_chapter_from_the_template_has_every_part(tmp_path, monkeypatch):
+    """`make new-chapter`, run as a build runs it, through the tests above."""
+    import shutil
+
+    for name in ("template", "18-beyond.ipynb"):
+        (shutil.copytree if name == "template" else shutil.copy)(BOOK / name, tmp_path / name)
+    monkeypatch.setattr(build, "BOOK", tmp_path)
+    path = build.new_chapter("Lobes & vessels")
+    assert path.name == "19-lobes-vessels.ipynb"
+    assert nbformat.read(path, 4).cells[0].source.startswith("# 19 · Lobes & vessels\n")
+    build.run(path, tmp_path / "executed.ipynb", {"scale": "quick"}, 1)
+    build.clean(path, tmp_path / "executed.ipynb")
+    name, notebook = path.stem, nbformat.read(path, 4)
+    monkeypatch.setitem(NOTEBOOKS, name, notebook)
+    test_a_chapter_has_its_parts(name)
+    test_a_misspelt_scale_is_refused_before_anything_runs(name)
+    test_a_chapter_opens_with_a_picture(name)
+    test_no_label_stands_twice()
+    test_no_output_carries_what_changes_from_run_to_run(name)
+    test_cells_fit_a_page(name)
+    test_outputs_name_no_machine(name)
+    test_every_picture_has_its_own_alternative_text(name)
+    test_badges_and_bootstraps_name_the_one_address(name)
+    (stub,), (solution,) = code_cells(notebook, "exercise"), code_cells(notebook, "solution")
+    test_stubs_fail(notebook, stub, "dsc_from")
+    test_solutions_pass(notebook, solution, "dsc_from")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -107,6 +108,9 @@ def test_a_site_cut_off_or_from_the_future_is_built_from_nothing(cut_off, tmp_pa
     for name in ("chapters", "fill_in", "replace_changed"):
         monkeypatch.setattr(build, name, lambda *_: [])
     monkeypatch.setattr(build.vendor, "serve_from", lambda _: None)
+    monkeypatch.setattr(build, "key_of", lambda _: f"{time.perf_counter_ns()}")  # something has changed each time
+    monkeypatch.setattr(build, "published", lambda: "")
+    monkeypatch.setattr(build, "finish", lambda _: None)
     page = tmp_path / "_build" / "html" / "page.html"
     page.parent.mkdir(parents=True)
     kept = []
@@ -134,6 +138,58 @@ def test_a_site_cut_off_or_from_the_future_is_built_from_nothing(cut_off, tmp_pa
         "the site's builder killed" if cut_off else "the clock set back between two builds of the site",
         "the site is built from nothing",
     )
+
+
+def test_a_site_of_the_same_parts_is_not_built_again(tmp_path, monkeypatch):
+    for name in ("chapters", "fill_in", "finish"):
+        monkeypatch.setattr(build, name, lambda *_: [])
+    monkeypatch.setattr(build.vendor, "serve_from", lambda _: None)
+    book, builds = tmp_path / "book", []
+    book.mkdir()
+    (book / "page.md").write_text("one")
+    monkeypatch.setattr(build, "BOOK", book)
+
+    def jupyter_book(*_, **__):
+        builds.append((tmp_path / "out" / "source" / "book" / "page.md").read_text())
+        (tmp_path / "out" / "_build" / "html").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / "_build" / "html" / "index.html").write_text(builds[-1])
+        return subprocess.CompletedProcess([], 0)
+
+    monkeypatch.setattr(build, "published", lambda: "")
+    monkeypatch.setattr(build.subprocess, "run", jupyter_book)
+    for text in ("one", "one", "two", "two"):
+        (book / "page.md").write_text(text)
+        assert build.build_site(tmp_path, tmp_path / "out").read_text() == text
+    assert builds == ["one", "two"]
+    monkeypatch.setattr(build, "published", lambda: "https://example.org/book/")
+    build.build_site(tmp_path, tmp_path / "out")
+    assert len(builds) == 3
+
+
+def test_parts_of_pages_are_kept_with_their_files_until_the_results_change(tmp_path, monkeypatch):
+    made, results = [], tmp_path / "results"
+    results.mkdir()
+    monkeypatch.setattr(build, "ROOT", tmp_path / "house")
+    (tmp_path / "house").mkdir()
+    (tmp_path / "house" / "requirements.txt").write_text("")
+    monkeypatch.setattr(build, "RESULTS", results)
+
+    def produce(folder):
+        made.append(1)
+        return build.keep(folder, "table.csv", b"a,b")
+
+    def page(name):
+        downloads = tmp_path / name / "downloads"
+        downloads.parent.mkdir()
+        said = build.part(build.kept_parts(), "<!-- table files -->", produce, downloads)
+        assert (downloads / "table.csv").read_bytes() == b"a,b"
+        return said
+
+    assert page("first") == page("second") == "{download}`table.csv <downloads/table.csv>`"
+    assert len(made) == 1
+    (results / "run.json").write_text("{}")
+    page("third")
+    assert len(made) == 2
 
 
 def test_only_changed_files_get_a_new_date(tmp_path):
@@ -167,6 +223,46 @@ def test_pictures_of_widgets_say_what_they_show():
     value = page["metadata"]["widgets"][build.WIDGET_STATE]["state"]["html"]["state"]["value"]
     assert 'alt="Bars of six nodes, &quot;X(1,3)&quot; highest: r = 16"' in value
     assert 'width="30" height="20"' in value
+
+
+def widget_notebook(names, counts, cells="metadata"):
+    """A page with a slider linked to a picture, its widgets called `names`, its cells counted `counts`."""
+    box, image, link = names
+    models = {
+        link: {"state": {"source": [f"IPY_MODEL_{box}", "value"], "target": [f"IPY_MODEL_{image}", "value"]}},
+        box: {"state": {"children": [f"IPY_MODEL_{image}"]}},
+        image: {"state": {"value": "a picture"}},
+    }
+    view = {"output_type": "display_data", "metadata": {}, "data": {build.WIDGET_VIEW: {"model_id": box}}}
+    page = json.loads(notebook(outputs=[view]))
+    page["cells"][1]["execution_count"] = counts
+    page["cells"][1]["metadata"] = {"execution": {"iopub.status.busy": f"{counts}"}}
+    page["metadata"] = {"papermill": {"duration": counts}, "widgets": {build.WIDGET_STATE: {"state": models}}}
+    return json.dumps(page)
+
+
+def test_two_runs_of_a_notebook_are_committed_as_the_same_bytes():
+    one = build.normal(widget_notebook(["a" * 32, "b" * 32, "c" * 32], 7), "01-one")
+    two = build.normal(widget_notebook(["f" * 32, "0" * 32, "9" * 32], 1), "01-one")
+    assert one == two == build.normal(one, "01-one")
+    page = json.loads(one)
+    assert page["cells"][1]["execution_count"] is None
+    models = page["metadata"]["widgets"][build.WIDGET_STATE]["state"]
+    shown = page["cells"][1]["outputs"][0]["data"][build.WIDGET_VIEW]["model_id"]
+    (image,) = models[shown]["state"]["children"]
+    assert models[image.removeprefix("IPY_MODEL_")]["state"]["value"] == "a picture"
+    assert shown not in json.loads(build.normal(one, "02-two"))["metadata"]["widgets"][build.WIDGET_STATE]["state"]
+
+
+@pytest.mark.parametrize("path", [*build.chapters(), build.BOOK / "template" / "chapter.ipynb"], ids=lambda p: p.stem)
+def test_committed_notebooks_are_in_the_one_form(path):
+    assert path.read_text() == build.normal(path.read_text(), path.stem), "run make normalise"
+
+
+def test_a_notebook_reads_as_text(tmp_path):
+    path = tmp_path / "one.ipynb"
+    path.write_text(notebook(outputs=[{"output_type": "stream", "name": "stdout", "text": "2 voxels"}]))
+    assert build.as_text(path) == "--- 0 markdown\nwords\n--- 1 code\n1 + 1\n> text\n2 voxels\n"
 
 
 def test_an_unknown_chapter_is_refused_with_those_there_are():

@@ -14,15 +14,19 @@ import sys
 import threading
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book"))
 import book_pages  # noqa: E402
 import build  # noqa: E402
+import gallery  # noqa: E402
 import links  # noqa: E402
+import slides  # noqa: E402
 import vendor  # noqa: E402
 
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -346,13 +350,148 @@ def test_the_footer_names_the_edition_that_is_cited_and_installed(html):
         assert f"Edition {edition['version']}, {edition['date-released']}" in page.read_text()
 
 
-def test_pages_say_where_they_live_and_what_they_show(html):
-    address = book_pages.address_of(build.repository()[0])
-    site_map = (html / "sitemap.xml").read_text()
+def test_pages_say_what_they_show_and_claim_no_address_that_is_not_known(html):
     for page in html.glob("book/*.html"):
         text = page.read_text()
-        assert f'<link rel="canonical" href="{address}book/{page.name}"' in text
         assert len(re.search(r'<meta name="description" content="([^"]*)"', text).group(1)) > 15, page.name
-        assert f'property="og:image" content="{address}_static/page.png"' in text
-        assert f"{address}book/{page.name}" in site_map
-    assert f'<base href="{address}"' in (html / "404.html").read_text()
+        assert 'property="og:title"' in text
+        if not build.published():
+            assert 'rel="canonical"' not in text
+            assert "og:image" not in text
+    with Image.open(html / "_static" / "card.png") as card:
+        assert card.size == (1200, 630)
+        assert len(set(card.convert("L").tobytes())) > 100  # a slice, not a plain ground
+
+
+def test_a_known_address_stands_on_every_page_and_in_the_map(tmp_path):
+    """The extension's own words, with an address as a published site has it."""
+    import types
+
+    address = book_pages.address_of(build.repository()[0])
+    app = types.SimpleNamespace(
+        builder=types.SimpleNamespace(name="html", images={}),
+        config=types.SimpleNamespace(html_baseurl=address),
+        env=types.SimpleNamespace(found_docs={"book/intro", "book/faq"}),
+        outdir=tmp_path,
+    )
+    book_pages.write_map(app, None)
+    assert f"<loc>{address}book/faq.html</loc>" in (tmp_path / "sitemap.xml").read_text()
+    assert f'property="og:image" content="{address}_static/card.png"' in book_pages.card("A page", "<p>Words.</p>", address)
+    ((_, context, _),) = book_pages.add_pages(app)
+    assert f'href="{address}book/intro.html"' in context["body"]
+    context = {"body": context["body"], "title": "No such page"}
+    book_pages.finish_page(app, "404", "page.html", context, None)
+    assert f'<base href="{address}" />' in context["metatags"]
+
+
+# the gallery, the slides, the glossary, paper
+
+
+def test_the_gallery_shows_every_figure_and_leads_to_it(html):
+    text = (html / "book" / "gallery.html").read_text()
+    shown = set(re.findall(r'<li><a href="([^"]+\.html#[^"]+)"><img ', text))
+    there = {
+        f"{page.name}#{name}"
+        for page in html.glob("book/*.html")
+        for name in re.findall(r'<figure\b[^>]*\bid="([^"]+)"', page.read_text())
+    }
+    assert shown == there
+    assert len(shown) > 80
+    assert text.count('loading="lazy"') >= len(shown)
+    assert all(re.search(rf"<b>Fig\. {n}</b>", text) for n in range(1, len(shown) - 2))
+    pictures = {html / "book" / path for path in re.findall(r'<img src="([^"]+)"', text)}
+    assert sum(path.stat().st_size for path in pictures) + len(text) < HEAVIEST_PAGE
+    for drawing in html.glob("gallery/*.svg"):
+        ElementTree.parse(drawing)  # alone, a drawing has to be XML
+
+
+def test_every_part_has_slides_of_all_its_chapters(html):
+    links_ = re.findall(r'<a href="\.\./slides/([^"]+)"', (html / "book" / "teachers.html").read_text())
+    parts = gallery.pages(part_by_part=True)
+    assert links_ == [slides.file_of(title) for title, _ in parts]
+    for file, (_, names) in zip(links_, parts, strict=True):
+        text = (html / "slides" / file).read_text()
+        for name in names:
+            page = (html / "book" / f"{name}.html").read_text().split('<section id="exercises">')[0]
+            figures = re.findall(r'<span class="caption-number">(.*?) ?</span>', page)
+            assert all(f"<b>{number}</b>" in text for number in figures), name
+            assert f'href="../book/{name}.html"' in text
+        assert text.count("<h3>What we found</h3>") == len(names)
+        assert text.count("<blockquote>") == len(names)
+    network = (html / "slides" / "the-network.html").read_text()
+    assert all(f"\\tag{{{n}}}" in network for n in range(1, 7))
+
+
+@pytest.mark.parametrize("title", [title for title, _ in gallery.pages(part_by_part=True)])
+def test_slides_turn_by_keys_and_ask_nobody_else(browser, address, axe, title):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(f"{address}/slides/{slides.file_of(title)}")
+    browser.wait("[...document.querySelectorAll('.math')].every(m => m.querySelector('mjx-container'))", "equations")
+    assert not browser.errors
+    assert not browser.outside
+    count = browser.run("return document.querySelectorAll('main > section').length")
+    shown = "[...document.querySelectorAll('main > section')].filter(s => getComputedStyle(s).visibility === 'visible').length"
+    body = browser.driver.find_element("css selector", "body")
+    for key, place in ((Keys.ARROW_RIGHT, 2), (Keys.SPACE, 3), (Keys.ARROW_LEFT, 2), (Keys.END, count), (Keys.HOME, 1)):
+        body.send_keys(key)
+        assert browser.run("return document.querySelector('#where').textContent") == f"{place} of {count}"
+        assert browser.run(f"return {shown}") == 1
+    wide = "document.documentElement.scrollWidth > innerWidth || document.documentElement.scrollHeight > innerHeight + 1"
+    for place in range(1, count + 1):
+        browser.run(f"turn({place - 1})")
+        assert not browser.run(f"return {wide}"), f"slide {place} is larger than the window"
+    assert not browser.check(axe, {})
+
+
+def test_terms_explain_themselves_once_a_page_and_lead_to_the_glossary(html):
+    glossary = (html / "book" / "notation.html").read_text()
+    count = 0
+    for page in html.glob("book/*.html"):
+        marked = re.findall(r'<a class="term" href="notation\.html#([^"]+)" data-says="([^"]{10,})">', page.read_text())
+        assert len({place for place, _ in marked}) == len(marked), page.name
+        assert all(f'id="{place}"' in glossary for place, _ in marked)
+        count += len(marked)
+    assert count > 100
+    terms = [["HU", "Hounsfield unit"], ["fold", "A share"]]
+    said = book_pages.explained("<p>Two folds, <a>HU</a>, HU and hu; a <code>fold</code> unfolds. HU.</p>", terms)
+    assert said.count("class=") == 2
+    assert ">folds</a>, <a>HU</a>, <a class" in said
+
+
+def test_a_term_says_what_it_means_when_it_has_the_focus(browser, address):
+    browser.open(f"{address}/book/09-training.html")
+    term = browser.driver.find_element("css selector", "a.term")
+    content = "return getComputedStyle(arguments[0], '::after').content"
+    assert browser.run(content, term) == "none"
+    from selenium.webdriver.common.keys import Keys
+
+    term.parent.execute_script("arguments[0].previousFocus = true; arguments[0].focus({focusVisible: true})", term)
+    term.send_keys(Keys.SHIFT)
+    assert term.get_attribute("data-says") in browser.run(content, term)
+
+
+def test_chapter_4_prints_to_pages_with_numbers_and_open_solutions(browser, address, tmp_path):
+    """The PDF that a reader's browser makes; poppler's tools read it where they are there."""
+    import base64
+    import subprocess
+
+    if browser.width == WIDTHS["phone"]:
+        return
+    browser.open(f"{address}/book/04-spatial-attention.html")
+    browser.run("document.querySelectorAll('img').forEach(i => { i.loading = 'eager' })")
+    browser.wait("[...document.images].every(i => i.complete)", "the pictures")
+    printed = browser.driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True, "printBackground": True})
+    path = tmp_path / "chapter.pdf"
+    path.write_bytes(base64.b64decode(printed["data"]))
+    if not shutil.which("pdftotext"):
+        missing("no pdftotext to read a printed chapter with: `apt-get install poppler-utils`")
+    text = subprocess.run(["pdftotext", "-layout", str(path), "-"], capture_output=True, text=True, check=True).stdout
+    pages = text.split("\f")[:-1]
+    assert 8 <= len(pages) <= 25
+    numbers = [page.split()[-1] for page in pages]
+    assert numbers == [str(n + 1) for n in range(len(pages))]
+    assert "The one map serves all channels" in text  # a solution, folded on the screen
+    assert "numpy repeats an array" in text  # a hint
+    assert "Show the" not in text  # code that is folded away, and cannot be unfolded on paper
+    assert all(f"Fig. {n}" in text for n in range(16, 22))
