@@ -502,7 +502,7 @@ def api() -> str:
     """book/api.md: every public name of the package with its signature and docstring, room by room."""
     package = ROOT / "scoat_lib"
     rooms = (
-        "files nifti series scan upright dicom record anatomy trees phantom cohort slices blocks attention networks losses "
+        "files nifti series scan upright foreign dicom record anatomy trees phantom cohort slices blocks attention networks losses "
         "metrics weights inference lungs segmentation overview external training grids experiments engine rule report claims "
         "words verdicts plots viewer drawings"
     )
