@@ -1,7 +1,8 @@
-"""Does a scan show a chest as the networks know it? No lungs, another part of the body, contrast medium, much noise: each named.
+"""Is it a chest as the networks know it? No lungs, another part of the body, contrast medium, much noise: each is named.
 
-Nothing is refused here. The networks were trained on chests without contrast medium; of another picture their mask means little,
-and nothing in the mask says so. How often a chest is taken for something else stands in results/readings/foreign.json.
+Nothing is refused here. The networks were trained on chests without contrast medium; of another picture their mask means
+little, and nothing in the mask says so. How often a chest is taken for something else stands in
+results/readings/foreign.json (studies/foreign.py).
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def looks(scan: Scan, chest: Chest | None = None) -> list[str]:
     share = contrast(chest)
     if share is not None and share > MOST_BRIGHT:
         said.append(
-            f"{100 * share:.0f} % of what lies between its lungs is brighter than {BRIGHT:.0f} HU, as blood with contrast medium "
-            "is; the networks saw none, so look at the mask"
+            f"{100 * share:.0f} % of what lies between its lungs is brighter than {BRIGHT:.0f} HU, as blood with contrast "
+            "medium is; the networks saw none, so look at the mask"
         )
     spread = noise(scan, chest)
     if spread is not None and spread > NOISY:

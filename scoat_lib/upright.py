@@ -90,9 +90,9 @@ def look(scan: Scan, chest: Chest | None = None) -> Position:
 def warning(scan: Scan, name: str | None = None, chest: Chest | None = None) -> str | None:
     """One line that says which directions of a scan seem reversed and what to do, or None if none does.
 
-    name: of the scan, for the line; else its path. chest: as in `look`. A scan that cannot be judged (not in HU) gives None. Of a stack shorter than
-    `LEAST_MM` only front and back are believed: the other two were wrong in up to one of twenty such stacks
-    (results/readings/upright.json).
+    name: of the scan, for the line; else its path. chest: as in `look`. A scan that cannot be judged (not in HU) gives None.
+    Of a stack shorter than `LEAST_MM` only front and back are believed: the other two were wrong in up to one of twenty such
+    stacks (results/readings/upright.json).
     """
     try:
         position = look(scan, chest)
@@ -190,7 +190,7 @@ def body_of(grey: np.ndarray, row_mm: float) -> np.ndarray:
 class Chest:
     """What a coarse scan shows, slice by slice: body, lungs, bones, what lies beside the body; all boolean (slices, H, W).
 
-    grey: HU, float32. mm: spacing. body_area, lung_area: mm² by slice. usable: slices with a body; with_lungs: those with lungs.
+    grey: HU, float32. mm: spacing. body_area, lung_area: mm² by slice. usable: slices with a body; with_lungs: with lungs.
     """
 
     def __init__(self, grey: np.ndarray, millimetres: tuple[float, float, float]):

@@ -2,9 +2,11 @@
 
     python -m studies.foreign --data FOLDER [--ct100 FOLDER]
 
-False alarms are counted on real scans: whole ones, and single slices of a second cohort. What is no chest, or a chest of another
-kind, is drawn here: crude shapes in millimetres, and phantoms with bright blood, much noise or no lesion. That the drawn ones are
-named shows that the code does what it says; it is no detection rate, since no real scan of another part of the body was at hand.
+False alarms are counted on real scans: whole ones, and single slices of a second cohort. What is no chest, or a chest of
+another kind, is drawn here: crude shapes in millimetres, and phantoms with bright blood, much noise or no lesion. That the
+drawn ones are named shows that the code does what it says; it is no detection rate, since no real scan of another part of the
+body was at hand. The limits in foreign.py were set on the drawn ones and left as they were once the real ones were seen.
+
 Writes results/readings/foreign.json.
 """
 
@@ -169,7 +171,7 @@ def measure(data: Path, ct100: Path | None) -> dict:
         right = [not one if word is None else any(word in text for text in one) for one in said]
         made[what] = {"drawn": len(said), "said rightly": sum(right), "for example": (said[0] or [None])[0]}
     return {
-        "what": "false alarms on real chests; of drawn pictures, how many are named. No detection rate: none of the drawn is real",
+        "what": "false alarms on real chests; of drawn pictures, how many are named. No detection rate: no drawn one is real",
         "largest of a real group": "noise: HU; bright: share of what lies between the lungs that is brighter than "
         f"{foreign.BRIGHT:.0f} HU",
         "real": groups,

@@ -1,13 +1,13 @@
-"""Would a wrong line be noticed? Small mistakes planted in losses, metrics, attention, folds, claims, verdicts and the rule.
+"""Would a wrong line be noticed? Small mistakes planted in losses, metrics, attention, folds, claims and the rule.
 
     make mutants        # or: python -m studies.mutants --tools _build/tools [--number N] [--only losses …]
 
-Each mutant is one change that cosmic-ray makes (another operator, number, comparison, a loop that never runs, …) in a copy of the
-tree; the module's own tests run against it and stop at the first failure. A mutant that no test fails has survived. The sample is
-drawn by a seed: places first, each as likely as another, then one of a place's mutants (an operator has a dozen, a number two).
-Annotations and decorators are left out: a change in them changes nothing that runs here.
-Stopped and started again, it goes on. Modules, tests, seed and size of the sample stand in pyproject.toml, `tool.mutants`; what is
-said of survivors, one by one, in `SAID` below. Writes results/mutants/table.json.
+Each mutant is one change that cosmic-ray makes (another operator, number, comparison, a loop that never runs, …) in a copy of
+the tree; the module's own tests run against it and stop at the first failure. A mutant that no test fails has survived. The
+sample is drawn by a seed: places first, each as likely as another, then one of a place's mutants (an operator has a dozen, a
+number two). Annotations and decorators are left out: a change in them changes nothing that runs here. Stopped and started
+again, it goes on. Modules, tests, seed and size of the sample stand in pyproject.toml, `tool.mutants`; what is said of
+survivors, one by one, in `SAID` below. Writes results/mutants/table.json.
 """
 
 from __future__ import annotations
@@ -162,8 +162,8 @@ def warmed() -> None:
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(WORK / "tree")}
     import hypothesis  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
-    import monai.losses  # noqa: F401
-    import monai.metrics  # noqa: F401
+    import monai.losses
+    import monai.metrics
     import monai.networks.nets  # noqa: F401
     import nibabel  # noqa: F401
     import pandas  # noqa: F401

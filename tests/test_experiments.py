@@ -391,6 +391,76 @@ def test_a_dask_cluster_that_loses_a_worker_gives_every_result(tiny_recipe, data
     tried("a Dask worker killed in its work", "another worker went on; every result is there")
 
 
+SCHEDULER = """
+import asyncio
+from distributed import Scheduler
+async def main():
+    async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+        print(scheduler.address, flush=True)
+        await scheduler.finished()
+asyncio.run(main())
+"""
+WORKER = """
+import asyncio, sys
+from distributed import Worker
+async def main():
+    async with Worker(sys.argv[1], nthreads=1, memory_limit=0, dashboard=False, death_timeout=5) as worker:
+        await worker.finished()
+asyncio.run(main())
+"""
+
+
+def test_a_dask_scheduler_killed_in_a_grid_is_said_and_the_next_engine_goes_on(tiny_recipe, data_folder, tmp_path, tried):
+    pytest.importorskip("distributed")
+    import subprocess
+    import sys
+    import threading
+    import time
+
+    jobs = engine.jobs(
+        [replace(tiny_recipe, epochs=n, seed=41) for n in (1, 40)],
+        data_folder,
+        results=str(tmp_path / "r"),
+        runs=str(tmp_path / "w"),
+    )
+    scheduler = subprocess.Popen([sys.executable, "-c", SCHEDULER], stdout=subprocess.PIPE, text=True)
+    address = scheduler.stdout.readline().strip()
+    worker = subprocess.Popen([sys.executable, "-c", WORKER, address], stderr=subprocess.DEVNULL)
+    killed = []
+
+    def kill():
+        until = time.monotonic() + 300
+        while time.monotonic() < until:
+            if jobs[0].result.exists() and (jobs[1].folder / "curve.csv").exists():
+                scheduler.kill()
+                worker.kill()
+                killed.append(True)
+                return
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        outcome = engine.fill(jobs, scheduler=address, progress=False)
+    finally:
+        scheduler.kill()
+        worker.kill()
+        thread.join()
+        worker.wait()
+        scheduler.wait()
+    assert killed
+    assert outcome.failed == {jobs[1].key: engine.LOST}
+    assert "\n" not in engine.LOST
+    assert [p.name for p in (tmp_path / "r").glob("*.json")] == [jobs[0].result.name]
+    assert json.loads(jobs[0].result.read_text())["curve"][-1]["epoch"] == 1
+    tried("a Dask scheduler killed in a grid", "one line a run; finished results whole")
+    assert engine.perform(jobs[1]) == engine.DONE
+    cohort, split = experiments.prepare(jobs[1].recipe, data_folder)
+    alone = training.train(jobs[1].recipe, cohort, split, tmp_path / "alone", accelerator="cpu", progress=False)
+    assert (jobs[1].folder / "weights.safetensors").read_bytes() == alone.weights.read_bytes()
+    tried("started again after the Dask scheduler was killed", "same final bits")
+
+
 if __name__ == "__main__":
     STORED.parent.mkdir(exist_ok=True)
     torch.set_num_threads(1)  # as the tests run
