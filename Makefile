@@ -1,9 +1,10 @@
 # make book · make test · make bench · make clean · while writing: make chapter N=07 · make serve
-# SCALE=quick|real|paper   DATA=folder of scans   TORCH_INDEX=address of an index of small torch wheels
+# SCALE=quick|real|paper   DATA=folder of scans   EXTERNAL=folder of the second cohort   TORCH_INDEX=address of an index of small torch wheels
 
 PYTHON ?= python3.11
 SCALE ?= quick
 DATA ?=
+EXTERNAL ?=
 TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,10 +15,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 N ?=
 PORT ?= 8000
 
-.PHONY: book chapter new-chapter normalise serve links outputs test test-long bench lint spelling rehearsal audit sbom lock workflows publish-check clean
+.PHONY: book chapter new-chapter normalise serve links outputs test test-long bench lint spelling rehearsal audit sbom lock workflows publish-check coverage mutants clean
 
 book: $(VENV)/ready
-	$(BIN)/python book/build.py --scale $(SCALE) $(if $(DATA),--data $(abspath $(DATA)))
+	$(BIN)/python book/build.py --scale $(SCALE) $(if $(DATA),--data $(abspath $(DATA))) $(if $(EXTERNAL),--external $(abspath $(EXTERNAL)))
 
 chapter: $(VENV)/ready  ## run chapter N alone, build its page, check it
 	$(BIN)/python book/build.py --chapter $(N)
@@ -44,6 +45,11 @@ test: $(VENV)/ready
 test-long: $(VENV)/ready
 	$(BIN)/python -m pytest tests $(TWO) -m "long or not long"
 
+coverage: $(VENV)/ready  ## lines and branches of scoat_lib that the package's own tests reach; without the book and the site
+	$(BIN)/coverage erase
+	for file in tests/test_*.py; do $(BIN)/coverage run --append -m pytest -q $$file || exit 1; done
+	$(BIN)/coverage report --skip-covered --show-missing
+
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/run.py
 
@@ -68,6 +74,9 @@ sbom: $(TOOLS)/ready  ## _build/sbom.json: a bill of materials
 
 lock: $(TOOLS)/ready  ## requirements.lock: the pins with their files' hashes
 	$(TOOLS)/bin/uv pip compile -q requirements.txt --generate-hashes --no-annotate --no-header --python-version 3.11.7 -o requirements.lock
+
+mutants: $(VENV)/ready $(TOOLS)/ready  ## do the tests notice small mistakes in losses, metrics, attention, folds, claims, rule? (hours)
+	$(BIN)/python -m studies.mutants --tools $(TOOLS)
 
 workflows: $(TOOLS)/ready  ## are the workflow files well formed and careful?
 	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml

@@ -103,7 +103,7 @@ def _plain(path: Path) -> bytes:
         if length < expected:
             raise ScanError(f"{path}: is cut off or damaged ({length} of {expected} bytes); copy or download it again")
         content = start + file.read(max(0, expected - len(start)))
-        _refuse_more(file.read(CHUNK) if len(content) <= expected else content[expected:], path, expected)
+        _refuse_more(content[expected:] + file.read(CHUNK + 1), path, expected)
     return content
 
 
@@ -125,7 +125,7 @@ def _unpacked(path: Path) -> bytes:
                     parts = [b"".join(parts)]
                     expected = _expected(parts[0], path, packed)
                 if expected is not None and have > expected + CHUNK:
-                    break  # whatever more there is, it is too much
+                    raise _too_long(path, expected)  # here: `flush` would unpack all the rest at once
                 if member.eof:
                     rest = member.unused_data or file.read(CHUNK)
                     rest = rest.lstrip(b"\0")  # tape and block devices fill up with noughts
@@ -149,8 +149,13 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _refuse_more(more: bytes, path: Path, expected: int) -> None:
-    if more.strip(b"\0"):
-        raise ScanError(f"{path}: goes on after the {expected} bytes that its header says; are two files joined in it?")
+    """A tape fills its last block up with noughts; anything else behind the scan, or more of them, is not the scan's."""
+    if len(more) > CHUNK or more.strip(b"\0"):
+        raise _too_long(path, expected)
+
+
+def _too_long(path: Path, expected: int) -> ScanError:
+    return ScanError(f"{path}: goes on after the {expected} bytes that its header says; are two files joined in it?")
 
 
 def _refuse_foreign(path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import scoat_lib
-from scoat_lib import inference, upright
+from scoat_lib import foreign, inference, upright
 from scoat_lib.files import whole_file
 from scoat_lib.scan import Scan, ScanError, check_hounsfield
 from scoat_lib.weights import Segmenter, load
@@ -211,10 +211,10 @@ def facts(weights: str, settled: dict) -> dict[str, str]:
 def doubts(scan: Scan, hu: bool = False) -> list[str]:
     """What is to be said of a scan before it is segmented; ScanError where it cannot be in HU, unless hu says it is."""
     said = [*scan.notes, *(["not checked for its scale"] if hu else check_hounsfield(scan))]
-    name = str(scan.path) if scan.path else "scan in memory"
-    if turned := upright.warning(scan, name):
+    name, chest = str(scan.path) if scan.path else "scan in memory", upright.Chest.of(scan)
+    if turned := upright.warning(scan, name, None if hu else chest):
         said.append(turned.removeprefix(f"{name}: "))
-    return said
+    return said + foreign.looks(scan, chest)
 
 
 def of(scan: Scan, segmenter: Segmenter, options: Options, device: str = "cpu", batch: int = 16) -> Segmentation:

@@ -70,30 +70,32 @@ class Position:
         return tuple(name for name, verdict in named if verdict.says == REVERSED)
 
 
-def look(scan: Scan) -> Position:
+def look(scan: Scan, chest: Chest | None = None) -> Position:
     """Which way up a scan in HU lies, by what it shows; any grid, a whole chest, a part of one, or a single slice.
+
+    chest: `Chest.of(scan)`, where it was made before.
 
     A single slice or a thin slab has no head and foot; without heart or liver there is no left and right: UNKNOWN.
     Raises ScanError for a scan that is not in HU.
     """
-    check_hounsfield(scan)
-    grey, millimetres = _coarse(scan)
-    chest = _Chest(grey, millimetres)
+    if chest is None:
+        check_hounsfield(scan)
+        chest = Chest.of(scan)
     front_back = _verdict("front and back", _front_back_cues(chest))
     head_foot = _verdict("head and foot", _head_foot_cues(chest))
     feet = {AS_SAID: 1, REVERSED: -1, UNKNOWN: 0}[head_foot.says]
     return Position(front_back, head_foot, _verdict("left and right", _left_right_cues(chest, feet)))
 
 
-def warning(scan: Scan, name: str | None = None) -> str | None:
+def warning(scan: Scan, name: str | None = None, chest: Chest | None = None) -> str | None:
     """One line that says which directions of a scan seem reversed and what to do, or None if none does.
 
-    name: of the scan, for the line; else its path. A scan that cannot be judged (not in HU) gives None. Of a stack shorter than
-    `LEAST_MM` only front and back are believed: the other two were wrong in up to one of twenty such stacks
-    (results/readings/upright.json).
+    name: of the scan, for the line; else its path. chest: as in `look`. A scan that cannot be judged (not in HU) gives None.
+    Of a stack shorter than `LEAST_MM` only front and back are believed: the other two were wrong in up to one of twenty such
+    stacks (results/readings/upright.json).
     """
     try:
-        position = look(scan)
+        position = look(scan, chest)
     except ScanError:
         return None
     height = scan.axial().shape[0] * scan.axial_spacing[0]
@@ -185,8 +187,11 @@ def body_of(grey: np.ndarray, row_mm: float) -> np.ndarray:
     return ndimage.binary_fill_holes(ndimage.binary_dilation(ndimage.binary_fill_holes(largest), square) & solid)
 
 
-class _Chest:
-    """What a coarse scan shows, slice by slice: body, lungs, bones, what lies beside the body; all boolean (slices, H, W)."""
+class Chest:
+    """What a coarse scan shows, slice by slice: body, lungs, bones, what lies beside the body; all boolean (slices, H, W).
+
+    grey: HU, float32. mm: spacing. body_area, lung_area: mm² by slice. usable: slices with a body; with_lungs: with lungs.
+    """
 
     def __init__(self, grey: np.ndarray, millimetres: tuple[float, float, float]):
         self.grey, self.mm = grey, millimetres
@@ -202,6 +207,11 @@ class _Chest:
         self.usable = np.flatnonzero(self.body_area > 8000)
         self.with_lungs = [int(k) for k in self.usable if self.lung_area[k] > 0.1 * self.body_area[k]]
         self.widths, self.solid = self._outlines()
+
+    @classmethod
+    def of(cls, scan: Scan) -> Chest:
+        """What a scan in HU shows."""
+        return cls(*_coarse(scan))
 
     def _lungs(self) -> np.ndarray:
         """The large airy parts of the body that are not gas alone."""
@@ -246,7 +256,7 @@ def _mean(values: list[float], weights=None) -> float:
     return float(np.average(values[seen], weights=weights[seen])) if seen.any() else np.nan
 
 
-def _front_back_cues(chest: _Chest) -> dict[str, tuple[float, float]]:
+def _front_back_cues(chest: Chest) -> dict[str, tuple[float, float]]:
     """Each positive where the first row is the front."""
     seen: dict[str, list[float]] = {name: [] for name in CUES["front and back"]}
     for k in chest.with_lungs:  # the neck and the abdomen only add doubt
@@ -294,7 +304,7 @@ def _spine_row(strip: np.ndarray, pixel: float) -> float:
     return float(ndimage.center_of_mass(labels == largest + 1)[0])
 
 
-def _head_foot_cues(chest: _Chest) -> dict[str, tuple[float, float]]:
+def _head_foot_cues(chest: Chest) -> dict[str, tuple[float, float]]:
     """Each positive where the first slice is nearest the feet."""
     count, cues = len(chest.grey), {}
     widths, solid = chest.widths, chest.solid
@@ -318,7 +328,7 @@ def _head_foot_cues(chest: _Chest) -> dict[str, tuple[float, float]]:
     return cues
 
 
-def _windpipe(chest: _Chest, k: int) -> bool:
+def _windpipe(chest: Chest, k: int) -> bool:
     """Whether a slice shows a small round hole full of air near its middle."""
     rows = np.flatnonzero(chest.body[k].any(1))
     labels, _ = ndimage.label(chest.body[k] & (chest.grey[k] < -700))
@@ -336,7 +346,7 @@ def _windpipe(chest: _Chest, k: int) -> bool:
     return False
 
 
-def _left_right_cues(chest: _Chest, feet: int) -> dict[str, tuple[float, float]]:
+def _left_right_cues(chest: Chest, feet: int) -> dict[str, tuple[float, float]]:
     """Each positive where the first column is the patient's right.
 
     feet: 1 if the first slice is nearest the feet, −1 if the last is, 0 if that is not known.
@@ -372,7 +382,7 @@ def _left_right_cues(chest: _Chest, feet: int) -> dict[str, tuple[float, float]]
     }
 
 
-def _denser_right(chest: _Chest, k: int) -> float:
+def _denser_right(chest: Chest, k: int) -> float:
     """How much more of the first half of the body's inside is soft tissue than of the second, as a share."""
     inside = ndimage.binary_erosion(chest.body[k], iterations=max(1, round(25 / chest.mm[1]))) & ~chest.bones[k]
     soft, middle = inside & (chest.grey[k] > 0), round(chest.middle(k))
@@ -380,7 +390,7 @@ def _denser_right(chest: _Chest, k: int) -> float:
     return float(shares[0] - shares[1])
 
 
-def _heart_offset(chest: _Chest, k: int) -> float:
+def _heart_offset(chest: Chest, k: int) -> float:
     """How far the middle between the lungs lies toward the last column, as a share of the chest's half width."""
     lungs, middle = chest.lungs[k], round(chest.middle(k))
     across = np.flatnonzero(lungs.any(0))
@@ -394,7 +404,7 @@ def _heart_offset(chest: _Chest, k: int) -> float:
     return float(np.mean(offsets)) / ((across[-1] - across[0]) / 2)
 
 
-def _islands(chest: _Chest, k: int) -> int:
+def _islands(chest: Chest, k: int) -> int:
     """1 if a large round island of soft tissue lies in the first lung only (the liver's dome), −1 if in the second, else 0."""
     holes = ndimage.binary_fill_holes(chest.lungs[k]) & ~chest.lungs[k]
     labels, _ = ndimage.label(holes)

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 NOTES = ROOT / "_build" / "faults"
 PARTS = {  # files of tests that note, and what their faults concern
     "test_corpus": "a scan's file",
+    "test_foreign": "a picture of another kind",
     "test_faults": "what surrounds the program",
     "test_kills": "a killed program",
     "test_download": "the download",

@@ -1,12 +1,13 @@
 """attention.py: equations 1 to 6 against numpy loops written from the formulas, which import nothing of ours."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from scoat_lib.attention import AttentionNode, ChannelAttention, SpatialAttention
+from scoat_lib.attention import AttentionNode, ChannelAttention, PyramidAttention, SpatialAttention
 from scoat_lib.blocks import BatchNorm, ResidualBlock, Up, crop_like, h_r, h_s, level_widths, pad_to_multiple
 
 
@@ -200,3 +201,46 @@ def test_widths_double_by_level():
     assert level_widths(64) == (64, 128, 256, 512, 1024)
     with pytest.raises(ValueError, match="at least 1"):
         level_widths(0)
+
+
+def test_one_relu_after_the_sum_is_another_map_than_one_in_each():
+    """x_M = H_S(ReLU(BN(W x) + BN(W y))), from the weights."""
+    torch.manual_seed(3)
+    module = settle(SpatialAttention(5, 4, 6, relu="sum"))
+    skip, up = torch.randn(2, 5, 7, 6), torch.randn(2, 4, 7, 6)
+
+    def normed(layers, x):
+        convolution, norm = layers[0], layers[1]
+        y = torch.einsum("oc,nchw->nohw", convolution.weight[:, :, 0, 0], x)
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        return (y - norm.running_mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None]
+
+    with torch.no_grad():
+        both = torch.relu(normed(module.from_skip, skip) + normed(module.from_up, up))
+        expected = torch.sigmoid(normed(module.to_map, both))
+        scaled, x_M = module(skip, up)
+        each = settle(SpatialAttention(5, 4, 6))
+        each.load_state_dict(module.state_dict())
+        assert not torch.allclose(each(skip, up)[1], expected, atol=1e-3)
+    torch.testing.assert_close(x_M, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(scaled, (1 + expected) * up, atol=1e-5, rtol=1e-5)
+
+
+def test_pyramid_attention_looks_at_halved_scales_and_averages_their_maps():
+    torch.manual_seed(4)
+    module = PyramidAttention(3).eval()
+    x = torch.randn(1, 3, 12, 8)
+    seen = []
+    for layer in module.to_map:
+        assert layer.weight.shape == (1, 3, 3, 3)
+        layer.register_forward_hook(lambda _, given, made: seen.append((given[0], made)))
+    with torch.no_grad():
+        scaled, mean = module(x)
+    assert [tuple(given.shape[-2:]) for given, _ in seen] == [(12, 8), (6, 4), (3, 2)]
+    torch.testing.assert_close(seen[0][0], x)
+    for (fine, _), (coarse, _) in itertools.pairwise(seen):
+        blocks = fine.reshape(1, 3, fine.shape[2] // 2, 2, fine.shape[3] // 2, 2)
+        torch.testing.assert_close(coarse, blocks.amax((3, 5)))
+    grown = [torch.nn.functional.interpolate(torch.sigmoid(made), (12, 8), mode="bilinear") for _, made in seen]
+    torch.testing.assert_close(mean, sum(grown) / 3)
+    torch.testing.assert_close(scaled, (1 + mean) * x)

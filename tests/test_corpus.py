@@ -1,14 +1,38 @@
 """Five hundred files: each is read right, or refused with its name and the reason, quickly; nothing else happens."""
 
+import contextlib
+import gzip
+import json
+import subprocess
+import sys
 import time
+import tracemalloc
 import warnings
+import zlib
 from collections import Counter
+from pathlib import Path
 
 import corpus
+import nibabel as nib
 import numpy as np
 import pytest
 
 from scoat_lib.scan import Scan, ScanError
+
+SLOW = 5.0  # s of a processor
+TIMES, FLOOR = 4, 2 << 20  # bytes: a file may take so many times what its voxels hold; a small one what reading takes at all
+
+
+def honest(path) -> int:
+    """The bytes that a file truly holds, unpacked as far as it goes."""
+    packed = path.read_bytes()
+    if not packed.startswith(b"\x1f\x8b"):
+        return len(packed)
+    size = 0
+    with contextlib.suppress(EOFError, OSError, zlib.error), gzip.open(path) as file:
+        while part := file.read(1 << 16):
+            size += len(part)
+    return max(size, len(packed))
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +40,11 @@ def met(tmp_path_factory):
     """What became of each file: (kind, expected, "read", "refused" or the exception's name, what was wrong)."""
     folder = tmp_path_factory.mktemp("corpus")
     found = []
+    tracemalloc.start()
     for kind, path, expected in corpus.make(folder):
         began = time.process_time()
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
         wrong = ""
         try:
             with warnings.catch_warnings():
@@ -41,8 +68,13 @@ def met(tmp_path_factory):
                 voxels, affine = expected
                 if not np.allclose(scan.voxels, voxels, atol=1e-3) or not np.allclose(scan.affine, affine, atol=1e-4):
                     wrong = "read wrong"
-        seconds = time.process_time() - began
-        found.append((kind, expected, outcome, wrong or ("slow" if seconds > 5 else "")))
+        seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
+        if not wrong and seconds > SLOW:
+            wrong = f"slow: {seconds:.0f} s"
+        elif not wrong and peak - before > max(FLOOR, TIMES * honest(path)):
+            wrong = f"takes {peak - before} bytes of memory for {honest(path)}"
+        found.append((kind, expected, outcome, wrong))
+    tracemalloc.stop()
     return found
 
 
@@ -55,6 +87,80 @@ def test_every_file_is_read_right_or_refused_in_words(met, tried):
         bad = isinstance(expected, tuple) and isinstance(expected[0], str)
         what = "nothing, a valid file" if not bad and expected is not None else kind
         tried(f"scan: {what}", words[outcome] if expected is not None else "read, or " + words["refused"])
+
+
+PROGRAM = """
+import json, resource, sys, warnings
+from scoat_lib.scan import Scan, ScanError
+warnings.simplefilter("ignore")
+said = []
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[1:]:
+    try:
+        Scan.load(path)
+        said.append("read")
+    except ScanError as error:
+        said.append(str(error))
+print(json.dumps([(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024, said]))
+"""
+
+
+def _peak(*paths) -> tuple[int, list[str]]:
+    """Bytes by which reading files, one after the other, raises the peak of a process of its own, and what it says of each."""
+    words = [sys.executable, "-c", PROGRAM, *map(str, paths)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("dtype", "suffix"), [("i2", ".nii"), ("i2", ".nii.gz"), ("f8", ".nii.gz")])
+def test_a_large_scan_takes_at_most_four_times_its_size(dtype, suffix, tmp_path):
+    voxels = np.random.default_rng(0).integers(0, 200, (160, 160, 96)).astype(dtype)
+    path = tmp_path / f"scan{suffix}"
+    nib.save(nib.Nifti1Image(voxels, np.diag([0.8, 0.8, 2, 1])), path)
+    peak, said = _peak(path)
+    assert said == ["read"]
+    assert peak < TIMES * voxels.nbytes + FLOOR
+
+
+def test_a_header_that_lies_about_its_size_takes_no_memory(tmp_path, tried):
+    """It claims more than there is, or less: a thousand times as much, a packer's best ratio, a single row."""
+    raw = bytearray(nib.Nifti1Image(np.zeros((120, 120, 100), np.int16), np.eye(4)).to_bytes())
+    honest_size = len(raw)
+    raw[-1] = 1
+    paths = []
+    for claimed in (
+        (32000, 32000, 32000),
+        (2000, 1000, 1000),
+        (1200, 1200, 1000),
+        (130, 120, 100),
+        (110, 120, 100),
+        (32767, 1, 1),
+    ):
+        raw[40:48] = np.array([3, *claimed], "<i2").tobytes()
+        for suffix in (".nii", ".nii.gz"):
+            paths.append(tmp_path / f"{len(paths)}{suffix}")
+            paths[-1].write_bytes(bytes(raw) if suffix == ".nii" else gzip.compress(bytes(raw)))
+    peak, said = _peak(*paths)
+    assert [str(path) in text for path, text in zip(paths, said, strict=True)] == [True] * 12, said
+    assert peak < TIMES * honest_size
+    tried(
+        "scan: a header that lies about its size", "refused, with its name and the reason; no memory for what is not there", 12
+    )
+
+
+def test_a_bomb_is_left_before_it_is_unpacked(tmp_path, tried):
+    """256 kB that unpack to 256 MB, of ones or of noughts, behind an honest header."""
+    raw = nib.Nifti1Image(np.zeros((20, 20, 10), np.int16), np.eye(4)).to_bytes()
+    paths = [tmp_path / "ones.nii.gz", tmp_path / "noughts.nii.gz"]
+    for path, value in zip(paths, (b"\1", b"\0"), strict=True):
+        pack = zlib.compressobj(1, zlib.DEFLATED, 31)
+        block = value * (1 << 20)
+        path.write_bytes(pack.compress(raw) + b"".join(pack.compress(block) for _ in range(256)) + pack.flush())
+    peak, said = _peak(*paths)
+    assert [f"{path}: goes on after" in text for path, text in zip(paths, said, strict=True)] == [True, True], said
+    assert peak < 16 << 20
+    tried("scan: a packed file that unpacks to far more than its header says", "refused before it is unpacked", 2)
 
 
 def test_every_fault_stands_ten_times_in_it(met):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ORDER = ["files", "nifti", "series", "scan", "upright", "dicom", "record", "anatomy", "trees", "phantom", "cohort",
+ORDER = ["files", "nifti", "series", "scan", "upright", "foreign", "dicom", "record", "anatomy", "trees", "phantom", "cohort",
          "slices", "blocks", "attention", "networks", "losses", "metrics", "weights", "inference", "lungs",
          "segmentation", "overview", "external", "training", "grids", "experiments", "engine", "rule", "report",
          "claims", "words", "verdicts", "plots", "viewer", "drawings", "cli"]  # fmt: skip

@@ -132,8 +132,9 @@ def test_the_table_of_faults_is_whole():
     parts = json.loads((ROOT / "results" / "faults" / "table.json").read_text())["parts"]
     times = {row["fault"]: row["times"] for rows in parts.values() for row in rows}
     scans = {fault.removeprefix("scan: "): n for fault, n in times.items() if fault.startswith("scan: ")}
-    assert set(scans) == {*corpus.faults(), "fuzzed header", "nothing, a valid file"}
-    assert min(scans.values()) >= corpus.TIMES
+    kinds = {*corpus.faults(), "fuzzed header", "nothing, a valid file"}
+    assert set(scans) >= kinds
+    assert min(scans[kind] for kind in kinds) >= corpus.TIMES
     assert sum(scans.values()) >= 500
     kills = {fault: n for fault, n in times.items() if fault.startswith("SIGKILL: ")}
     assert set(kills) == {f"SIGKILL: {case.replace('_', ' ')}" for case in test_kills.CASES}
