@@ -4,7 +4,7 @@
 #   docker run --rm -v "$PWD/_build:/book/_build" scoat-book make book
 FROM python:3.11-bookworm
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends chromium chromium-driver git make \
+    && apt-get install -y --no-install-recommends chromium chromium-driver poppler-utils git make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /book
 ARG TORCH_INDEX=
