@@ -227,6 +227,8 @@ def lighten(output: dict) -> None:
     if len(png) < HEAVY:
         return
     with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        if picture.mode == "P":  # it has been here before
+            return
         whole = picture.convert("RGB")
     for colours in (128, 48, 24):
         stream = io.BytesIO()

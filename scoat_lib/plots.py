@@ -18,6 +18,21 @@ from scoat_lib.metrics import METRICS
 from scoat_lib.report import Table
 
 HIT, FALSE, MISSED = "#3b8fd9", "#f5e14a", "#d1410c"  # blue, yellow, vermilion: apart in every common colour blindness
+# one network, one colour, in every figure; what is not named here takes the next of matplotlib's ten
+COLOURS = {
+    "SCOAT-Net": "C3",
+    "UNet++": "C0",
+    "U-Net": "C7",
+    "Attention U-Net": "C4",
+    "PSPNet": "C1",
+    "ESPNetv2": "C5",
+    "DenseASPP": "C2",
+    "DeepLabV3+": "C6",
+    "CE-Net": "C8",
+    "V1, residual attention": "C1",
+    "V2, attention gates": "C2",
+    "V3, pyramid attention": "C9",
+}
 TRUTH, PREDICTION = "#ff3b30", "#00d5e6"  # red and cyan differ in lightness too, so colour-blind readers can tell them apart
 
 
@@ -149,7 +164,7 @@ def paired_differences(table: Table, one: str, other: str, metric: str = "DSC") 
     ax.set_yticks(range(len(every) + 1), [*every.index, f"mean of {found.patients}, 95 %"])
     ax.invert_yaxis()
     ax.set_xlabel(f"{metric}, {one} minus {other}, points")
-    ax.set_title(f"{table.grid.title}\n{table.scale}", fontsize=9)
+    ax.set_title(f"{one} and {other}, patient by patient\n{table.scale}", fontsize=9)
     return figure
 
 
@@ -190,16 +205,16 @@ def against_threshold(results: dict[str, list[dict]], least: int = report.LEAST)
         raise ValueError("none of these networks was run")
     figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
     for index, (label, frame) in enumerate(curves.items()):
-        mean = frame.mean()
-        ax.plot(mean.index, mean, color=f"C{index}")
-        ax.plot(0.5, mean[0.5], "o", color=f"C{index}")
-        ax.plot(mean.idxmax(), mean.max(), "o", color=f"C{index}", mfc="none", ms=10)
+        mean, colour = frame.mean(), COLOURS.get(label, f"C{index}")
+        ax.plot(mean.index, mean, color=colour)
+        ax.plot(0.5, mean[0.5], "o", color=colour)
+        ax.plot(mean.idxmax(), mean.max(), "o", color=colour, mfc="none", ms=10)
         ax.annotate(
             label,
             (0.9, mean[0.9]),
             xytext=(6, 0),
             textcoords="offset points",
-            color=f"C{index}",
+            color=colour,
             va="center",
         )
     ax.set(
@@ -226,12 +241,17 @@ def against_cost(table: Table, cost: dict[str, float], name: str) -> Figure:
         frame = table.patients[label]
         large = frame[frame.lesion_voxels >= report.LEAST]
         found = rule.interval(100 * large.DSC, large.fold)
-        ax.plot([cost[label]] * 2, [found.low, found.high], color=f"C{index}", lw=2)
-        ax.plot(cost[label], rows.DSC[label], "o", color=f"C{index}")
+        colour = COLOURS.get(label, f"C{index}")
+        ax.plot([cost[label]] * 2, [found.low, found.high], color=colour, lw=2)
+        ax.plot(cost[label], rows.DSC[label], "o", color=colour)
         close = any(1 < cost[other] / cost[label] < 1.3 for other in rows.index)  # its name would lie on that one's interval
         side = {"xytext": (-7, 0), "ha": "right"} if close else {"xytext": (7, 0), "ha": "left"}
-        near = side | {"textcoords": "offset points", "va": "center", "fontsize": 8}
-        ax.annotate(label, (cost[label], rows.DSC[label]), color=f"C{index}", **near)
+        # a name as high as a neighbour's would lie on it: the upper one goes up, the lower one down
+        dsc, near = rows.DSC, [o for o in rows.index if o != label and 0.3 < cost[o] / cost[label] < 3.3]
+        upper = [dsc[label] >= dsc[o] for o in near if abs(dsc[o] - dsc[label]) < 2]
+        height = "center" if not upper else "bottom" if all(upper) else "top"
+        place = side | {"textcoords": "offset points", "va": height, "fontsize": 8}
+        ax.annotate(label, (cost[label], dsc[label]), color=colour, **place)
     ax.set_xscale("log")
     ax.margins(x=0.25)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -312,10 +332,17 @@ def bland_altman(frame: pd.DataFrame, title: str = "") -> Figure:
     bias, spread = difference.mean(), 1.96 * difference.std()
     for value, style in ((bias, "-"), (bias - spread, "--"), (bias + spread, "--")):
         ax.axhline(value, color="C3", ls=style, lw=1)
-        ax.annotate(f"{value:+.0f} %", (1, value), xycoords=("axes fraction", "data"), fontsize=8, va="bottom", ha="right")
+        ax.annotate(
+            f"{value:+.0f} %".replace("-", "−"),
+            (1, value),
+            xycoords=("axes fraction", "data"),
+            fontsize=8,
+            va="bottom",
+            ha="right",
+        )
     for name in difference.abs().nlargest(2).index:
         ax.annotate(str(name), (mean[name], difference[name]), xytext=(6, 0), textcoords="offset points", fontsize=7)
-    ax.set_xlabel("true volume, ml")
+    ax.set_xlabel("true volume, cm³")
     ax.set_ylabel("predicted − true, % of true")
     ax.set_title(title, fontsize=9)
     return figure

@@ -259,7 +259,9 @@ def _forest_row(number: str, c: dict, y: float, x) -> str:
     if c["patients"]:
         text += f'<circle cx="{x(c["difference"]):.1f}" cy="{y}" r="4.5" fill="{colour}"/>'
     else:
-        text += f'<text x="{x(0) + 6:.1f}" y="{y + 4}" fill-opacity="0.7">{report.NOT_RUN}</text>'
+        # right of the diamond where that would lie on the words
+        begin = x(0) if not 0 <= x(c["paper"]) - x(0) < 60 else x(c["paper"])
+        text += f'<text x="{begin + 8:.1f}" y="{y + 4}" fill-opacity="0.7">{report.NOT_RUN}</text>'
     if c["paper"] == c["paper"]:
         p = x(c["paper"])
         corners = f"{p - 5:.1f},{y} {p:.1f},{y - 5} {p + 5:.1f},{y} {p:.1f},{y + 5}"
