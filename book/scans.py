@@ -112,9 +112,9 @@ def _of_phantoms(external: Path | None) -> str:
         "`DATA` may also be a reduced copy of the record or scans of your own, laid out as the record is. Until then the "
         "pictures below show phantoms.",
         "## Truth and prediction (Figure 4)",
-        figure([t for s in subjects for t in errors(s)], f"{LEGEND} {PHANTOMS}"),
+        figure([t for s in subjects for t in errors(s)], f"{LEGEND} {PHANTOMS}", columns="fours"),
         "## Front to back (Figure 6)",
-        figure([coronal(s) for s in subjects], f"One coronal slice of each, head up. {OUTLINES} {PHANTOMS}"),
+        figure([coronal(s) for s in subjects], f"One coronal slice of each, head up. {OUTLINES} {PHANTOMS}", columns="threes"),
     ]
     return "\n\n".join([*parts, *_of_slices(external)])
 
@@ -160,15 +160,15 @@ def _of_patients(data: Path, external: Path | None, runs: Path | None) -> str:
         figure(gallery, f"The expert's outline is red. {whose}", MARK),
         "## Truth and prediction (Figure 4)",
         "Of each scan the slice with the largest true lesion: on the left both outlines, on the right the same as errors.",
-        figure(wrong, f"{LEGEND} {whose}", MARK),
+        figure(wrong, f"{LEGEND} {whose}", MARK, "fours"),
         "## What the maps look at (Figure 5)",
         f"Three patients, {chosen}: a slice, and the attention maps x_M of three nodes on it, all on one scale from 0 to 1. "
         "[Chapter 14](14-attention-maps) asks what such maps are worth.",
-        figure([t for name in order for t in maps[name]], f"Dark blue is 0, yellow is 1. {whose}", MARK),
+        figure([t for name in order for t in maps[name]], f"Dark blue is 0, yellow is 1. {whose}", MARK, "fours"),
         "## Front to back (Figure 6)",
         "The same patients from the front, with the lung opacification volume (LOV). The paper follows two patients over four "
         "dates; no public record of that kind is at hand, so each patient has one date here.",
-        figure([side[name] for name in order], f"One coronal slice of each, head up. {OUTLINES} {whose}", MARK),
+        figure([side[name] for name in order], f"One coronal slice of each, head up. {OUTLINES} {whose}", MARK, "threes"),
     ]
     return "\n\n".join([*parts, *_of_slices(external)])
 
@@ -222,7 +222,7 @@ def _of_slices(external: Path | None) -> list[str]:
         f"{len(chosen)} of the second cohort's {len(held)} slices with opacification, from the smallest area to the largest in "
         "even steps. **No weights of this book were trained, chosen or tuned on them.** Outlined by the shipped weights."
     )
-    return ["## Patients that no network has seen", words, figure(tiles, f"{LEGEND} {MEDSEG}", MARK)]
+    return ["## Patients that no network has seen", words, figure(tiles, f"{LEGEND} {MEDSEG}", MARK, "fours")]
 
 
 # --- the pictures ----------------------------------------------------------------------------------------------------
@@ -237,10 +237,10 @@ OUTLINES = _swatches((("truth", "truth"), ("prediction", "prediction")))
 LEGEND = f"{OUTLINES} {_swatches((('hit', 'found'), ('false', 'marked, but no lesion'), ('missed', 'missed')))}"
 
 
-def figure(tiles: Sequence[str], caption: str, mark: str = "phantom") -> str:
-    """Tiles in as many columns as there is room for, with a caption."""
+def figure(tiles: Sequence[str], caption: str, mark: str = "phantom", columns: str = "") -> str:
+    """Tiles with a caption, in as many columns as there is room for, or in fours (on a phone twos), or in threes (ones)."""
     body = "\n".join(tiles)
-    return f'<figure class="scan-tiles {mark}"><div>\n{body}\n</div><figcaption>{caption}</figcaption></figure>'
+    return f'<figure class="scan-tiles {columns} {mark}"><div>\n{body}\n</div><figcaption>{caption}</figcaption></figure>'
 
 
 def tile(picture: np.ndarray, words: str, caption: str, masks: Sequence[tuple[str, np.ndarray]] = ()) -> str:
