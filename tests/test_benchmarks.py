@@ -40,7 +40,7 @@ def test_the_benchmarks_run(tmp_path):
 
 def test_a_wrong_fast_path_is_seen(monkeypatch):
     plain = metrics.count
-    monkeypatch.setattr(metrics, "count", lambda *a, **k: plain(*a, **k) | {"Np": 0})
+    monkeypatch.setattr(metrics, "count", lambda *a, **k: plain(*a, **k) | {"tp": 0})
     with pytest.raises(RuntimeError, match="the plain way"):
         arrays.six_metrics(clock.Clock("cpu"), (16, 64, 64), 10, 1)
     monkeypatch.setattr(metrics, "region_centre", lambda region: (0, 0))

@@ -63,7 +63,7 @@ def test_eight_bit_windows_without_bone_still_tell(chest):
 def test_a_patient_face_down_raises_no_alarm(chest):
     slices = chest.axial().copy()
     body = slices > -1001
-    body[:] = upright._Chest(slices.astype(np.float32), chest.axial_spacing).body
+    body[:] = upright.Chest(slices.astype(np.float32), chest.axial_spacing).body
     table = np.where(body, -1000, slices)  # what lies beside the patient
     down = np.where(body, slices, np.where(table[:, ::-1] > -800, table[:, ::-1], -1000))
     verdict = upright.look(chest.with_axial(down)).front_back

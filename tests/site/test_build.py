@@ -246,7 +246,7 @@ def test_two_runs_of_a_notebook_are_committed_as_the_same_bytes():
     two = build.normal(widget_notebook(["f" * 32, "0" * 32, "9" * 32], 1), "01-one")
     assert one == two == build.normal(one, "01-one")
     page = json.loads(one)
-    assert page["cells"][1]["execution_count"] is None
+    assert page["cells"][1]["execution_count"] == 1
     models = page["metadata"]["widgets"][build.WIDGET_STATE]["state"]
     shown = page["cells"][1]["outputs"][0]["data"][build.WIDGET_VIEW]["model_id"]
     (image,) = models[shown]["state"]["children"]
