@@ -240,7 +240,8 @@ LEGEND = f"{OUTLINES} {_swatches((('hit', 'found'), ('false', 'marked, but no le
 def figure(tiles: Sequence[str], caption: str, mark: str = "phantom", columns: str = "") -> str:
     """Tiles with a caption, in as many columns as there is room for, or in fours (on a phone twos), or in threes (ones)."""
     body = "\n".join(tiles)
-    return f'<figure class="scan-tiles {columns} {mark}"><div>\n{body}\n</div><figcaption>{caption}</figcaption></figure>'
+    kind = f"scan-tiles {mark} {columns}".strip()
+    return f'<figure class="{kind}"><div>\n{body}\n</div><figcaption>{caption}</figcaption></figure>'
 
 
 def tile(picture: np.ndarray, words: str, caption: str, masks: Sequence[tuple[str, np.ndarray]] = ()) -> str:

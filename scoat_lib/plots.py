@@ -257,6 +257,8 @@ def against_cost(table: Table, cost: dict[str, float], name: str) -> Figure:
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_minor_formatter(NullFormatter())
+    # an interval of two folds may reach beyond what a DSC can be; it is cut off at the frame
+    ax.set_ylim(max(0, rows.DSC.min() - 15), min(100, rows.DSC.max() + 15))
     ax.set(xlabel=f"{name}, logarithmic", ylabel="DSC, %")
     return figure
 

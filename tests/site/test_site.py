@@ -144,7 +144,7 @@ class Browser:
 def browser(request, tmp_path_factory):
     """One browser a width, for all its tests."""
     if not (CHROMIUM and DRIVER):
-        missing("no Chromium to read the site with: `apt-get install chromium chromium-driver poppler-utils`, or their like, on the PATH")
+        missing("no Chromium to read the site with: `apt-get install chromium chromium-driver poppler-utils`, or their like")
     one = Browser(WIDTHS[request.param], tmp_path_factory.mktemp("profile"))
     yield one
     one.driver.quit()
