@@ -1,8 +1,8 @@
 """The page of real scans: whose weights outline whom, what its pictures say, and that none of a patient is in git."""
 
 import inspect
-import re
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
