@@ -62,9 +62,11 @@ def told(network: str, i: int, j: int, side: int = 512, width: int = 64) -> dict
     own, inputs = width << i, takes(i, j, network)
 
     def size(level: int) -> str:
+        """H × W × C of a level."""
         return f"{side >> level} × {side >> level} × {width << level}"
 
     def x(a: int, b: int) -> str:
+        """A node's output as the text writes it."""
         return f"<i>x</i>({a},{b})"
 
     block = "<i>B</i>"

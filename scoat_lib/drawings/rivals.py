@@ -284,7 +284,10 @@ def measure(name: str) -> dict[str, list[tuple[list[int], tuple[int, int, int]]]
         model = create(name, width=WIDTH).eval()
 
         def look(path: str):
+            """The hook of one module."""
+
             def keep(module: nn.Module, given: tuple, out) -> None:
+                """Note what went in and came out."""
                 flat = [t for g in given for t in (g if isinstance(g, list) else [g])]
                 out = out[0] if isinstance(out, tuple) else out
                 if isinstance(out, torch.Tensor):
