@@ -25,7 +25,6 @@ import json
 import os
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -131,6 +130,7 @@ def with_prose(executed: Path, notebook: Path) -> str:
     ran = [c for c in old["cells"] if c["cell_type"] == "code" and "injected-parameters" not in c["metadata"].get("tags", [])]
     for cell, before in zip([c for c in new["cells"] if c["cell_type"] == "code"], ran, strict=True):
         cell["outputs"], cell["execution_count"] = before["outputs"], before["execution_count"]
+    new["metadata"].pop("widgets", None)
     if "widgets" in old["metadata"]:
         new["metadata"]["widgets"] = old["metadata"]["widgets"]
     return json.dumps(new)
@@ -164,6 +164,8 @@ def normal(text: str, name: str) -> str:
             count += 1  # in order from 1, whatever was run how often; none at all, and nbval takes the cell for one never run
             for one in (cell, *(o for o in cell.outputs if o.output_type == "execute_result")):
                 one.execution_count = count
+    if not any(WIDGET_VIEW in o.get("data", {}) for c in notebook.cells for o in c.get("outputs", [])):
+        notebook.metadata.pop("widgets", None)  # the state of sliders that no cell shows any more
     return named_widgets(nbformat.writes(notebook, 4) + "\n", name)
 
 
@@ -349,9 +351,7 @@ def with_texts(text: str) -> str:
     def mend(model: str, about: str) -> None:
         state = models.get(model, {}).get("state", {})
         if "<img alt=" in str(state.get("value", "")):
-            width, height = png_size(state["value"])
-            size = f'width="{width}" height="{height}" style="--natural: {width}px"'
-            state["value"] = state["value"].replace('<img alt="', f'<img {size} alt="{html.escape(about)}: ', 1)
+            state["value"] = state["value"].replace('<img alt="', f'<img alt="{html.escape(about)}: ', 1)
         for child in state.get("children", []):
             mend(child.removeprefix("IPY_MODEL_"), about)
 
@@ -362,12 +362,6 @@ def with_texts(text: str) -> str:
             if about and (view := output.get("data", {}).get(WIDGET_VIEW)):
                 mend(view["model_id"], about.rstrip("."))
     return json.dumps(notebook)
-
-
-def png_size(text: str) -> tuple[int, int]:
-    """Width and height of the PNG in a page's data address, from its first bytes."""
-    start = text.index("base64,") + len("base64,")
-    return struct.unpack(">II", base64.b64decode(text[start : start + 32])[16:24])
 
 
 def fill_in(source: Path, executed: Path, patients: dict[str, Path | None] | None = None) -> None:

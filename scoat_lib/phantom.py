@@ -174,6 +174,22 @@ def write_cohort(
     return folder
 
 
+def finer(folder, name: str, pixels: int = 512) -> Phantom:
+    """A phantom of a written cohort as a scanner of `pixels` rows and columns would see it: the same anatomy and lesion sites.
+
+    folder: what `write_cohort` returned. ValueError where it holds no phantoms, or none of this name.
+    """
+    path = Path(folder) / "phantom.json"
+    if not path.exists():
+        raise ValueError(f"{folder}: holds no phantom.json, so these are not phantoms; only phantoms can be drawn again finer")
+    about = json.loads(path.read_text())
+    if name not in about["lesion_cm3"] or not name.startswith("phantom_"):
+        raise ValueError(f"{folder}: no phantom {name!r} of a cohort; it has {', '.join(about['lesion_cm3'])}")
+    slices = Scan.load(Path(folder) / "COVID-19-CT-Seg_20cases" / f"{name}.nii.gz").axial().shape[0]
+    seed = 1000 * about["seed"] + int(name.removeprefix("phantom_")) - 1
+    return patient(seed, (pixels, pixels, slices), volume=about["lesion_cm3"][name])
+
+
 def default_cohort(cache, follow_up: bool = False) -> Path:
     """The cohort that stands in where no data is given: 19 patients (or the follow-up's 8 scans), made once, kept in cache."""
     folder = Path(cache) / f"phantom-{'follow-up' if follow_up else 'cohort'}-v{VERSION}"

@@ -103,5 +103,6 @@ def _fill(grid: Grid, tubes: list[tuple]) -> np.ndarray:
         volume = np.repeat(np.pi * radii[at] ** 2 / n * (lengths / counts)[which[at]], n)
         inside = ((index >= 0) & (index < grid.shape)).all(axis=1)
         flat = np.ravel_multi_index(tuple(index[inside].T), grid.shape)
-        total += np.bincount(flat, volume[inside], len(total))
+        met, into = np.unique(flat, return_inverse=True)  # of millions of voxels a few thousand
+        total[met] += np.bincount(into, volume[inside])
     return np.clip(total / np.prod(grid.spacing), 0, 1).reshape(grid.shape).astype(np.float32)

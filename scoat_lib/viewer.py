@@ -26,12 +26,13 @@ from scoat_lib.overview import body_box
 from scoat_lib.scan import Scan, window
 
 WINDOWS = {"lung": (-1250, 250), "soft-tissue": (-160, 240), "bone": (-200, 1000)}  # HU, black and white
+SCREEN = 100  # pixels of a page to an inch of a drawing; it is drawn with twice as many
 LOWEST, STEP = -1024, 16  # HU of the smallest of 256 levels, and between two of them: what a page can hold
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(1, 100))
 FEWER = THRESHOLDS[9::10]  # 0.1 … 0.9, where a page holds the probabilities of many epochs
 
 
-def picture(image: np.ndarray, truth=None, prediction=None, zoom: int = 2) -> bytes:
+def picture(image: np.ndarray, truth=None, prediction=None, zoom: int = 4) -> bytes:
     """A PNG of one (H, W) slice in 0..1, `zoom` times as large, with outlines: truth red, prediction cyan."""
     grey = np.clip(np.asarray(image, np.float32), 0, 1).repeat(zoom, 0).repeat(zoom, 1)
     rgb = np.stack([np.uint8(np.rint(grey * 15) * 17)] * 3, -1)  # 16 greys: pages hold many pictures, so each is small
@@ -44,33 +45,46 @@ def picture(image: np.ndarray, truth=None, prediction=None, zoom: int = 2) -> by
     return buffer.getvalue()
 
 
-def drawing(figure: Figure, dpi: int = 70) -> bytes:
-    """A matplotlib figure as a PNG for `stack`, in few colours; the figure is closed."""
+def drawing(figure: Figure) -> bytes:
+    """A matplotlib figure as a PNG for `stack`, twice as fine as a page shows it, in few colours; the figure is closed.
+
+    A page has room for 6.9 inches.
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=dpi, bbox_inches="tight")
+    figure.savefig(buffer, dpi=2 * SCREEN, bbox_inches="tight")
     plt.close(figure)
     small = io.BytesIO()
-    Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=48).save(small, "PNG", optimize=True)
+    few = Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=48)
+    few.save(small, "PNG", optimize=True, dpi=(2 * SCREEN, 2 * SCREEN))
     return small.getvalue()
+
+
+def _img(png: bytes, text: str) -> str:
+    """A PNG as HTML, as large as it is meant: a pixel for a pixel, or by the dots to an inch that it names."""
+    with Image.open(io.BytesIO(png)) as image:
+        width, height = (round(n * SCREEN / image.info.get("dpi", (SCREEN,))[0]) for n in image.size)
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    size = f'width="{width}" height="{height}" style="--natural: {width}px; height: auto"'
+    return f'<img alt="{html.escape(text)}" {size} src="{source}">'
 
 
 def stack(pictures: Sequence[bytes], name: str, labels: Sequence[str] | None = None, start: int = 0) -> widgets.VBox:
     """A slider over PNG pictures. It works in a static page, where no kernel answers.
 
-    name: what the slider moves along ("slice", "epoch"). labels: a line under each picture, and its alternative text.
+    name: what the slider moves along ("slice", "epoch"). labels: a line under each picture, and its alternative text: it is
+    what says where the slider stands, so it has the value in it.
     ipywidgets 7, which Colab has, knows no `Stack`: there the kernel changes the picture, so the slider needs one.
     ValueError without a picture, and where there are not as many labels as pictures.
     """
     if not pictures:
         raise ValueError("a stack needs at least one picture")
     texts = list(labels) if labels is not None else [f"{name} {k + 1} of {len(pictures)}" for k in range(len(pictures))]
-    slider = widgets.IntSlider(value=start, min=0, max=len(pictures) - 1, description=name, continuous_update=True)
-    views = []
-    for png, text in zip(pictures, texts, strict=True):
-        # as HTML: an Image widget has no alternative text, and a Label would be typeset
-        source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-        words = html.escape(text)
-        views.append(f'<figure><img alt="{words}" src="{source}"><figcaption>{words}</figcaption></figure>')
+    slider = widgets.IntSlider(value=start, min=0, max=len(pictures) - 1, description=name, readout=False)
+    # as HTML: an Image widget has no alternative text, and a Label would be typeset
+    views = [
+        f"<figure>{_img(png, text)}<figcaption>{html.escape(text)}</figcaption></figure>"
+        for png, text in zip(pictures, texts, strict=True)
+    ]
     if hasattr(widgets, "Stack"):
         shown = widgets.Stack([widgets.HTML(view) for view in views], selected_index=start)
         widgets.jslink((slider, "value"), (shown, "selected_index"))

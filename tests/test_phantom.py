@@ -21,6 +21,20 @@ def test_same_seed_same_bits_and_another_seed_another_patient(one):
     assert (phantom.patient(12, (64, 64, 16)).lungs.voxels != phantom.patient(13, (64, 64, 16)).lungs.voxels).any()
 
 
+def test_a_phantom_of_a_cohort_is_drawn_again_finer(data_folder):
+    case = find_cases(data_folder)[2]
+    scan, mask = load_pair(case.scan, case.mask)
+    fine = phantom.finer(data_folder, case.name, 128)
+    assert fine.scan.axial().shape == (16, 128, 128)
+    assert fine.lesions.volume() == pytest.approx(mask.volume(), abs=0.01)
+    halved = fine.scan.axial().reshape(16, 64, 2, 64, 2).mean((2, 4))
+    assert np.corrcoef(halved.ravel(), scan.axial().ravel())[0, 1] > 0.97  # the same person, not another
+    with pytest.raises(ValueError, match="no phantom 'phantom_099' of a cohort; it has phantom_001, phantom_002"):
+        phantom.finer(data_folder, "phantom_099")
+    with pytest.raises(ValueError, match="these are not phantoms"):
+        phantom.finer(data_folder / "Infection_Mask", case.name)
+
+
 @pytest.mark.parametrize("size", [(64, 64, 16), (96, 80, 20), (128, 128, 32)])
 @pytest.mark.parametrize("volume", [0, 5, 120])
 def test_lesions_have_the_volume_asked_for(size, volume):

@@ -23,7 +23,7 @@ def test_a_picture_shows_grey_and_outlines():
     image, truth = np.zeros((20, 30)), np.zeros((20, 30), bool)
     image[:, 15:] = 1
     truth[5:10, 5:10] = True
-    shown = pixels(viewer.picture(image, truth, np.roll(truth, 12, axis=1)))
+    shown = pixels(viewer.picture(image, truth, np.roll(truth, 12, axis=1), zoom=2))
     assert shown.shape == (40, 60, 3)
     assert (abs(shown[0, 0]) < 30).all()
     assert (shown[0, -1] > 225).all()
@@ -38,7 +38,8 @@ def test_a_stack_links_its_slider_in_the_browser():
     slider, shown = box.children
     assert (slider.min, slider.max, slider.value) == (0, 2, 1)
     assert shown.selected_index == 1
-    assert 'alt="grey &lt;b&gt;"' in shown.children[1].value
+    assert 'alt="grey &lt;b&gt;" width="32" height="32"' in shown.children[1].value
+    assert not slider.readout  # 1 says less than the line under the picture
     assert all("data:image/png;base64," in c.value for c in shown.children)
     with pytest.raises(ValueError, match="at least one"):
         viewer.stack([], "slice")
@@ -116,6 +117,10 @@ def test_a_drawing_is_a_small_png():
     ax.plot([0, 1])
     png = viewer.drawing(figure)
     assert png.startswith(b"\x89PNG")
+    shown = viewer.stack([png], "step").children[1].children[0].value
+    across = Image.open(io.BytesIO(png)).width
+    assert 150 < across / 2 < 220  # two inches of a page's hundred pixels, drawn twice as fine
+    assert f'width="{across / 2:.0f}"' in shown
     assert len(png) < 20_000
     assert not plt.fignum_exists(figure.number)
 

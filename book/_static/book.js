@@ -27,6 +27,34 @@ function named() {
   }
 }
 
+// What a slider stands at is the line under its picture, also for who hears it.
+function valued() {
+  for (const handle of document.querySelectorAll(".widget-subarea .noUi-handle:not([data-valued])")) {
+    handle.dataset.valued = "";
+    const say = () => {
+      const lines = [...handle.closest(".widget-subarea").querySelectorAll("figcaption")];
+      const shown = lines.find((line) => line.checkVisibility());
+      if (shown) handle.setAttribute("aria-valuetext", shown.textContent);
+    };
+    new MutationObserver(() => requestAnimationFrame(say)).observe(handle, { attributeFilter: ["aria-valuenow"] });
+    say();
+  }
+}
+
+// What a chapter sets up before its first picture folds into one line.
+document.addEventListener("DOMContentLoaded", () => {
+  const silent = (box) => box?.matches(".cell:has(> details.hide):not(:has(> .cell_output))");
+  const first = [...document.querySelectorAll(".bd-article h1 ~ .cell")].find(silent);
+  const boxes = [];
+  for (let box = first; silent(box); box = box.nextElementSibling) boxes.push(box);
+  if (boxes.length < 2) return;
+  const parts = boxes.map((box) => box.querySelector("summary").textContent.trim().replace(/^(Show|Hide) /, ""));
+  const all = Object.assign(document.createElement("details"), { className: "setup" });
+  const line = Object.assign(document.createElement("summary"), { textContent: `Set-up: ${parts.join(", ")}` });
+  first.before(all);
+  all.append(line, ...boxes);
+});
+
 // A button that shows words is called by them, not by a label that says something else.
 function called() {
   for (const button of document.querySelectorAll(".search-button-field, .theme-switch-button")) {
@@ -37,7 +65,7 @@ function called() {
 }
 
 window.addEventListener("load", () => {
-  const look = () => { reachable(); named(); called(); };
+  const look = () => { reachable(); named(); valued(); called(); };
   look();
   window.MathJax?.startup?.promise?.then(look);
   window.addEventListener("resize", reachable);
