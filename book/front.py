@@ -176,16 +176,19 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
         return c["status"], signed(c["difference"]), f"points of DSC: {about} ({beside}).{paper}"
 
     ((_, best),) = verdicts.decided(results, "1")
-    run = [c["status"] for c in best.comparisons if c["patients"]]
-    states = ", ".join(f"{run.count(s)} {s}" for s in (claims.HOLDS, claims.FAILS, claims.OPEN) if s in run)
-    table = f"of {len(best.comparisons)} comparisons behind “best of nine networks on six metrics” were run"
+    _, seen, few = verdicts.intervals(best)
+    hold = sum(c["status"] == claims.HOLDS for c in best.comparisons)
+    table = (
+        f"of {len(best.comparisons)} comparisons behind “best of nine networks on six metrics” hold; {seen} have enough "
+        f"patients for an interval" + (f", {few} do not" if few else "")
+    )
     ablations, agreement = verdicts.ablations(folder), report.readers(folder)
     flat = (report.NOT_RUN, "–", "What its attention maps are worth to a trained SCOAT-Net.")
     if ablations:
         found = verdicts.flattening(ablations, "all maps flat")
         word = claims.OPEN if math.isnan(found.low) or found.low <= 0 <= found.high else "measured"
         beside = "" if math.isnan(found.low) else f"95 % {signed(found.low)} … {signed(found.high)}, "
-        about = f"points of DSC when all attention maps are flattened ({beside}{count(found.patients, 'patient')})."
+        about = f"points of DSC when each attention map is replaced by its mean ({beside}{count(found.patients, 'patient')})."
         flat = (word, signed(found.mean), about)
     readers = (report.NOT_RUN, "–", "How well two radiologists agree on the same scans.")
     if agreement:
@@ -194,7 +197,7 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
         readers = ("measured", f"{a['mean']:.1f}", about)
     return [
         points("table2", "SCOAT-Net", "UNet++", "SCOAT-Net minus UNet++"),
-        (best.status if run else report.NOT_RUN, str(len(run)), f"{table}{f': {states}' if states else ''}."),
+        (best.status if seen or few else report.NOT_RUN, str(hold), f"{table}."),
         flat,
         points("split", "by slice", "by patient", "what dealing slices in place of patients adds to a score"),
         readers,

@@ -32,7 +32,8 @@ CHAPTER = {
     "5b": "14-attention-maps",
     "5c": "14-attention-maps",
     "6": "12-networks",
-    "7": "15-follow-up",
+    "7a": "15-follow-up",
+    "7b": "15-follow-up",
     "8": "09-training",
     "9": "14-attention-maps",
     "10": "12-networks",
@@ -435,20 +436,21 @@ def ablation(contents: Sequence[dict]) -> str:
         return "What the maps and the channel weights are worth to a network trained on real scans was not measured yet."
     said, leans, unsure, n = [], [], [], 0
     for words, key, what in (
-        ("all six maps x_M", "all maps flat", "its maps"),
-        ("all channel weights x_V", "all channel weights flat", "its channel weights"),
+        ("every attention map", "all maps flat", "its maps"),
+        ("every node's channel weights", "all channel weights flat", "its channel weights"),
     ):
         found = flattening(contents, key)
         n = found.patients
         interval = "" if math.isnan(found.low) else f" (95 % {signed(found.low)} … {signed(found.high)})"
-        pooled = [100 * (c["pooled_dsc"][key] - c["pooled_dsc"]["as trained"]) for c in contents]
-        runs = f"; pooled, {signed(min(pooled))} to {signed(max(pooled))} a run" if len(pooled) > 1 else ""
-        said.append(f"flattening {words} changes the DSC by {signed(found.mean)} points{interval}{runs}")
+        said.append(
+            f"replacing {words} by {'its' if key == 'all maps flat' else 'their'} mean changes the DSC by "
+            f"{signed(found.mean)} points{interval}"
+        )
         (leans if found.high < 0 else unsure).append(what)
     text = f"In {count(len(contents), 'run')}, over {count(n, 'patient')} that a run had not seen: {'; '.join(said)}."
     if leans:
         text += f" So the network leans on {_list(leans)}."
-    return text + (f" Whether it leans on {' or on '.join(unsure)} is undecided." if unsure else "")
+    return text + (f" Whether the network leans on {' or on '.join(unsure)} is undecided." if unsure else "")
 
 
 def flattening(contents: Sequence[dict], key: str) -> rule.Interval:
@@ -487,7 +489,7 @@ def areas(results: list[dict], nodes: Sequence[str]) -> pd.DataFrame:
 
 
 def volumes(results: list[dict]) -> str:
-    """Chapter 15's findings on real scans: bias and limits of agreement of LOV, and the second cohort (claim 7)."""
+    """Chapter 15's findings on real scans: bias and limits of agreement of LOV, and the second cohort (claim 7a)."""
     found = report.tables(results, GRIDS["table2"])
     row = found[0].rows.loc["SCOAT-Net"] if found else {"all patients": 0}
     if not row["all patients"]:
@@ -510,9 +512,9 @@ def volumes(results: list[dict]) -> str:
 
 
 def carries_over(results: list[dict]) -> str:
-    """Claim 7, another scanner, in a sentence: slice DSC on the second cohort beside that on left-out slices of its own."""
-    ((_, verdict),) = decided(results, "7")
-    return f"Claim 7 (another scanner) {_is(verdict.status)}: {_why(verdict)}."
+    """Claim 7a, another scanner, in a sentence: slice DSC on the second cohort beside that on left-out slices of its own."""
+    ((_, verdict),) = decided(results, "7a")
+    return f"Claim 7a (another scanner) {_is(verdict.status)}: {_why(verdict)}."
 
 
 def leak(results: list[dict]) -> str:
@@ -580,17 +582,23 @@ def ablations(folder) -> list[dict]:
     return sorted(found, key=lambda c: (c["fold"], c["seed"]))
 
 
+def intervals(verdict: claims.Verdict) -> tuple[list[str], int, int]:
+    """Of a claim's comparisons: the words of those with an interval; how many have one; how many have too few patients."""
+    states = [c["status"] for c in verdict.comparisons if c["low"] == c["low"]]
+    order = (claims.HOLDS, claims.FAILS, claims.OPEN)
+    every = [f"{states.count(s)} {_hold(s, states.count(s))}" for s in order if s in states]
+    return every, len(states), sum(c["patients"] > 0 for c in verdict.comparisons) - len(states)
+
+
 def findings(results: list[dict], folder) -> list[str]:
     """The book's five findings for its first page, each one or a few sentences with its numbers, or what is missing."""
     first = decided(results, "1")[0][1]
     if any(c["patients"] for c in first.comparisons):
-        states = [c["status"] for c in first.comparisons if c["patients"]]
-        every = [
-            f"{states.count(s)} {_hold(s, states.count(s))}" for s in (claims.HOLDS, claims.FAILS, claims.OPEN) if s in states
-        ]
+        every, seen, few = intervals(first)
         table = (
-            f"Of the {len(first.comparisons)} comparisons behind “best of nine networks on all six metrics” {len(states)} were "
-            f"run: {_list(every)}."
+            f"Of the {len(first.comparisons)} comparisons behind “best of nine networks on all six metrics” {seen} have enough "
+            f"patients for an interval{f': {_list(every)}' if every else ''}."
+            + (f" {few} rest on fewer than {rule.FEWEST} patients." if few else "")
         )
     else:
         table = "Whether SCOAT-Net is the best of nine networks was not run yet."

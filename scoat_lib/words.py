@@ -68,8 +68,8 @@ def state(table: Table | None, grid: Grid) -> str:
     if table is None:
         return f"None of the {len(grid.rows)} rows was run yet."
     done = table.rows[table.rows["all patients"] > 0]
-    folds = sorted({fold for text in done.folds for fold in str(text).split(", ")})
-    who = f"{len(done)} of {len(grid.rows)} rows were run, on {count(len(folds), 'fold')} of {grid.folds}"
+    whole = sum(len(str(text).split(", ")) == grid.folds for text in done.folds)
+    who = f"{len(done)} of {len(grid.rows)} rows were run, {whole} of them on all {grid.folds} folds"
     first = table.rows.loc[grid.reference]
     if not first["all patients"]:
         return f"{who}; {grid.reference}, with which the others are compared, is not among them."
@@ -183,6 +183,21 @@ def against_readers(results: list[dict], agreement: dict | None, network: str = 
     )
 
 
+def beside_readers(results: list[dict], agreement: dict | None, names: dict[str, str]) -> pd.DataFrame:
+    """DSC of networks with each of two readers, and of these with each other, on the scans that both read and a fold left out.
+
+    names: network → label.
+    """
+    columns = ("with the first reader, %", "with the second, %", "the readers with each other, %", "scans")
+    rows = {}
+    for network, label in names.items() if agreement else ():
+        frame = report.against_readers(of_network(results, network), agreement)
+        if len(frame) and len(frame := frame[frame.lesion_voxels >= report.LEAST]):
+            means = [plain(frame[column].mean()) for column in ("first", "second", "readers")]
+            rows[label] = dict(zip(columns, [*means, len(frame)], strict=True))
+    return pd.DataFrame(rows, columns if not rows else None).T
+
+
 def readings(measured: dict | None) -> str:
     """How far one network's DSC moves with what is averaged, and RLP with what a region is (results/readings)."""
     if not measured:
@@ -238,18 +253,6 @@ def endpoint(results: list[dict], network: str, label: str) -> str:
     return (
         f"{label}: mean DSC {plain(found.mean)} %{between} over {count(found.patients, 'patient')} with at least "
         f"{LEAST} lesion voxels, {100 * frame.DSC.mean():.1f} % over all {len(frame)}, {pooled:.1f} % of all voxels pooled."
-    )
-
-
-def sizes(scans: dict | None) -> str:
-    """One patient segmented at two sizes (results/segment): by how much DSC, its volume and the truth's volume differ."""
-    if not scans:
-        return f"The same patient at 128 and at 512 pixels: {NOT_RUN}."
-    (small, large), predicted, true = scans.values(), "LOV predicted, cm³", "LOV of the truth, cm³"
-    return (
-        f"From 128 to 512 pixels the DSC changes by {signed(100 * (large['DSC'] - small['DSC']))} points, the predicted volume "
-        f"by {signed(100 * (large[predicted] / small[predicted] - 1), 0)} % and the truth's own by "
-        f"{signed(100 * (large[true] / small[true] - 1), 0)} %."
     )
 
 
@@ -336,15 +339,30 @@ def seeds(results: list[dict]) -> str:
 
 
 def best_and_worst(table: Table | None) -> str:
-    """Which rows of a table have the highest and the lowest primary DSC; with fewer than two rows, that."""
-    if table is None or (table.rows.patients > 0).sum() < 2:
+    """Which rows have the highest and the lowest mean DSC: of those that saw most patients, and of all over those they share.
+
+    A mean over other patients is another mean, so no row is ranked against one that reports fewer. With fewer than two rows,
+    that.
+    """
+    frames = {} if table is None else {label: f[f.lesion_voxels >= report.LEAST] for label, f in table.patients.items()}
+    frames = {label: 100 * frame.DSC for label, frame in frames.items() if len(frame)}
+    if len(frames) < 2:
         return "Fewer than two rows were run, so nothing can be compared."
-    dsc = table.rows.DSC[table.rows.patients > 0]
-    n = table.rows.patients
-    return (
-        f"The highest mean DSC has {dsc.idxmax()} ({dsc.max():.1f} %, n = {n[dsc.idxmax()]:.0f}), the lowest {dsc.idxmin()} "
-        f"({dsc.min():.1f} %, n = {n[dsc.idxmin()]:.0f})."
-    )
+    most = max(map(len, frames.values()))
+    fullest = {label: frame for label, frame in frames.items() if len(frame) == most}
+    said = []
+    for some in [fullest, frames] if len(fullest) < len(frames) else [frames]:
+        wide = pd.DataFrame(some).dropna()
+        if wide.shape[1] > 1 and len(wide):
+            which = "all" if some is frames else "the"
+            of = "" if some is frames else " that saw most patients"
+            dsc = wide.mean()
+            said.append(
+                f"over the {count(len(wide), 'patient')} that {which} {len(some)} rows{of} share, {dsc.idxmax()} has the highest "
+                f"mean DSC ({dsc.max():.1f} %) and {dsc.idxmin()} the lowest ({dsc.min():.1f} %)"
+            )
+    text = "; ".join(said) or "no two rows share a patient"
+    return text[0].upper() + text[1:] + "."
 
 
 def told_apart(results: list[dict], grid: str, one: str) -> str:
@@ -364,7 +382,8 @@ def told_apart(results: list[dict], grid: str, one: str) -> str:
         parts.append(f"{listed(above)} {'lies' if len(above) == 1 else 'lie'} above it")
     if rest:
         seen = max(run[o]["visible"] for o in rest)
-        parts.append(f"{listed(rest)} cannot be told apart from it (a difference of {seen:.1f} points could have been seen)")
+        least = f"a difference of {seen:.1f} points" if seen < claims.WHOLE else f"of some not even {claims.WHOLE:.0f} points"
+        parts.append(f"{listed(rest)} cannot be told apart from it ({least} could have been seen)")
     text = "; ".join(parts) + "."
     alike = [o for o, c in run.items() if c["equivalent"]]
     text += f" Equivalent to it within ±{rule.MARGIN:g} points: {listed(alike)}." if alike else ""
@@ -434,17 +453,15 @@ def _wrong(row: pd.Series) -> str:
     return text + (", and the lesions are small" if row["largest, ml"] < 10 else "")
 
 
-def thresholds(results: dict[str, list[dict]]) -> str:
-    """What another threshold than 0.5 would be worth to each network: a sentence each. results: label → runs."""
-    said = []
+def thresholds(results: dict[str, list[dict]]) -> pd.DataFrame:
+    """What another threshold than 0.5 would be worth to each network, in per cent of DSC. results: label → runs."""
+    rows = {}
     for label, frame in report.beside_thresholds(results).items():
         mean = frame.mean()
         best = mean.idxmax()
-        said.append(
-            f"{label}: {mean[0.5]:.1f} % at 0.5 and {mean[best]:.1f} % at {best:g}, its best on these "
-            f"{count(len(frame), 'patient')}."
-        )
-    return " ".join(said) or f"DSC against the threshold: {NOT_RUN}."
+        shown = [plain(mean[0.5]), plain(mean[best]), f"{best:g}", len(frame)]
+        rows[label] = dict(zip(("DSC at 0.5", "at its best threshold", "which is", "patients"), shown, strict=True))
+    return pd.DataFrame(rows).T
 
 
 def spread(table: Table | None) -> str:

@@ -200,11 +200,6 @@ def test_a_page_reads_what_studies_wrote_or_says_not_run():
     }
     text = words.readings(measured)
     assert "60 % (all patients) or 80 % (all voxels pooled)" in text
-    assert "not run" in words.sizes(None)
-    scan = {"DSC": 0.8, "LOV predicted, cm³": 100.0, "LOV of the truth, cm³": 100.0}
-    text = words.sizes({"ct128": scan, "ct512": scan | {"DSC": 0.81, "LOV predicted, cm³": 108.0}})
-    assert "+1.0 points" in text
-    assert "+8 %" in text
     assert "not compared" in words.about_readers(None)
     assert not len(words.readers(None))
 
@@ -258,6 +253,7 @@ def test_the_pages_own_cells_make_prose_of_any_results(chapter, case, monkeypatc
         "five": [(90, "a", 1), (60, "a", 2), (30, "b", 1), (9, "b", 2), (4, "b", 3)],
         "limits": pd.DataFrame({"voxels": [30, 300, 3000], 2: 0.9, 4: 0.8, 8: [0.0, 0.2, 0.4], 16: 0.0}),
         "plots": plots,
+        "ticker": ticker,
         "seconds": {n: 1.0 + k for k, n in enumerate(grids.get("table2").rows)} | {"U-Net": 1.0},
         "costs": {n: {"parameters, M": 40.0, "GFLOP": 500.0, "feature maps, MB": 9.0} for n in grids.get("table2").rows},
         "rates": np.r_[[1e-3] * 30, [1e-7] * 20],
@@ -478,3 +474,22 @@ def test_the_new_module_is_small_and_needs_no_page():
         capture_output=True, text=True, cwd=ROOT, check=True,
     )  # fmt: skip
     assert found.stdout.strip() == "False"
+
+
+def test_networks_stand_beside_the_readers_and_at_their_thresholds():
+    results = next(r for name, r in CASES.items() if r)
+    names = {"scoatnet": "SCOAT-Net", "unetpp": "UNet++", "cenet": "never run"}
+    table = words.beside_readers(results, AGREEMENT, names)
+    sentence = words.against_readers(results, AGREEMENT)
+    for column in ("with the first reader, %", "with the second, %", "the readers with each other, %"):
+        assert f"{table[column]['SCOAT-Net']} %" in sentence
+    assert "never run" not in table.index
+    assert not len(words.beside_readers(results, None, names))
+    runs = {"SCOAT-Net": words.of_network(results, "scoatnet"), "never run": []}
+    found = words.thresholds(runs)
+    frame = report.beside_thresholds(runs)["SCOAT-Net"]
+    assert list(found.index) == ["SCOAT-Net"]
+    assert float(found["at its best threshold"]["SCOAT-Net"]) == pytest.approx(frame.mean().max(), abs=0.06)
+    assert float(found["DSC at 0.5"]["SCOAT-Net"]) == pytest.approx(frame.mean()[0.5], abs=0.06)
+    assert found["patients"]["SCOAT-Net"] == len(frame)
+    assert not len(words.thresholds({}))
