@@ -106,11 +106,17 @@ def finish_page(app, pagename, templatename, context, doctree) -> None:
 
 
 def glossary(page: str) -> list[tuple[str, str]]:
-    """(term, what it means) of every term of the glossary, from notation.md; plain words that mean themselves are left out."""
+    """(term, what it means) of every term of the glossary, from notation.md; plain words that mean themselves are left out.
+
+    An entry of several terms explains them in turn, parted by semicolons, or all at once.
+    """
     found = []
     for names, says in re.findall(r"^(?![|:#(])(\S.*)\n: (.+)$", page, flags=re.MULTILINE):
         says = re.sub(r"\[([^\]]*)\]\([^)]*\)|`([^`]*)`", r"\1\2", says)
-        found += [(name, says) for name in re.sub(r" \(.*\)", "", names).split(", ") if name not in PLAIN]
+        names, parts = re.sub(r" \(.*\)", "", names).split(", "), says.split("; ")
+        if len(parts) != len(names):  # one explanation for all of them
+            parts = [says] * len(names)
+        found += [(name, part[0].upper() + part[1:]) for name, part in zip(names, parts, strict=True) if name not in PLAIN]
     return found
 
 

@@ -320,7 +320,7 @@ def scores(
 
     pooled = {k: sum(c[k] for c in counted.values()) for k in next(iter(counted.values()), {})}
     summary = {
-        f"mean, {len(large)} patients of ≥ {least} voxels": mean(large),
+        f"mean, {len(large)} patient{'' if len(large) == 1 else 's'} of ≥ {least} voxels": mean(large),
         f"mean, all {len(counted)}": mean(list(counted)),
         "pooled": metrics.from_counts(pooled) if counted else mean([]),
     }

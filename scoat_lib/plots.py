@@ -131,7 +131,11 @@ def table_figure(table: Table, metric: str = "DSC") -> Figure:
         large = frame[frame.lesion_voxels >= report.LEAST]
         ax.plot(100 * large[metric], np.full(len(large), index), ".", color="C0", alpha=0.5)
         found = rule.interval(100 * large[metric], large.fold)
-        ax.plot([found.low, found.high], [index, index], color="C0", lw=2)
+        low, high = max(found.low, 0), min(found.high, 100)  # what a score can be
+        ax.plot([low, high], [index, index], color="C0", lw=2)
+        for end, cut, mark in ((found.low, low, "<"), (found.high, high, ">")):
+            if end != cut and end == end:
+                ax.plot(cut, index, mark, color="C0", ms=5)
         ax.plot(
             row[metric], index, "o", color="C0", label="ours: mean, 95 %, patients" if label == table.grid.reference else None
         )
@@ -229,7 +233,8 @@ def against_threshold(results: dict[str, list[dict]], least: int = report.LEAST)
 def against_cost(table: Table, cost: dict[str, float], name: str) -> Figure:
     """Mean DSC of a table's rows with its 95 % interval by the rule against what a network costs; each dot named.
 
-    cost: row → a number above 0, on a logarithmic axis. name: the axis. ValueError where no row was run.
+    A row of fewer than five patients is a ring with its n: its mean cannot be set beside the others'. cost: row → a number
+    above 0, on a logarithmic axis. name: the axis. ValueError where no row was run.
     """
     rows = table.rows[table.rows.patients > 0]
     if not len(rows):
@@ -243,7 +248,8 @@ def against_cost(table: Table, cost: dict[str, float], name: str) -> Figure:
         found = rule.interval(100 * large.DSC, large.fold)
         colour = COLOURS.get(label, f"C{index}")
         ax.plot([cost[label]] * 2, [found.low, found.high], color=colour, lw=2)
-        ax.plot(cost[label], rows.DSC[label], "o", color=colour)
+        few = len(large) < rule.FEWEST
+        ax.plot(cost[label], rows.DSC[label], "o", color=colour, mfc="none" if few else colour)
         close = any(1 < cost[other] / cost[label] < 1.3 for other in rows.index)  # its name would lie on that one's interval
         side = {"xytext": (-7, 0), "ha": "right"} if close else {"xytext": (7, 0), "ha": "left"}
         # a name as high as a neighbour's would lie on it: the upper one goes up, the lower one down
@@ -251,7 +257,8 @@ def against_cost(table: Table, cost: dict[str, float], name: str) -> Figure:
         upper = [dsc[label] >= dsc[o] for o in near if abs(dsc[o] - dsc[label]) < 2]
         height = "center" if not upper else "bottom" if all(upper) else "top"
         place = side | {"textcoords": "offset points", "va": height, "fontsize": 8}
-        ax.annotate(label, (cost[label], dsc[label]), color=colour, **place)
+        named = f"{label}, n = {len(large)}" if few else label
+        ax.annotate(named, (cost[label], dsc[label]), color=colour, **place)
     ax.set_xscale("log")
     ax.margins(x=0.25)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

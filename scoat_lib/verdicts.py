@@ -42,6 +42,7 @@ CHAPTER = {
 GRID_OF = {"1": "table2", "2a": "table1", "2b": "table1", "3": "table3", "8": "schedule", "10": "table2"}
 CHIPS = {claims.HOLDS: "#1b7a3d", claims.FAILS: "#b3261e", claims.OPEN: "#5f6b7a", claims.UNTESTABLE: "#6b4f9e"}
 _MARKS = {claims.HOLDS: "#2e9e56", claims.FAILS: "#e05a52", claims.OPEN: "#7b8aa0", claims.UNTESTABLE: "#8e78c4"}
+FRAME = 20.0  # points: an interval that reaches farther ends in an arrow, so that the others can be told from dots
 NOTHING = "Nothing of this was run yet."
 
 
@@ -215,8 +216,9 @@ def forest(decisions: Decided, dsc: bool = True) -> str:
                 found.append((claim.number, c))
     edges = [0.0, 5.0, -5.0]
     for _, c in found:
-        edges += [v for v in (c["low"], c["high"], c["difference"], c["paper"]) if v == v]
-    low, high = max(min(edges), -60.0) - 1, min(max(edges), 60.0) + 1
+        edges += [v for v in (c["difference"], c["paper"]) if v == v]
+        edges += [min(max(v, -FRAME), FRAME) for v in (c["low"], c["high"]) if v == v]
+    low, high = min(edges) - 1, max(edges) + 1
     left, width, step, top = 330, 400, 22, 26
 
     def x(value: float) -> float:
@@ -240,7 +242,7 @@ def forest(decisions: Decided, dsc: bool = True) -> str:
         f'style="min-width:560px;max-width:820px;width:100%" font-size="13" font-family="inherit" fill="currentColor">'
         f"<title>{html.escape(words)}</title>{''.join(parts)}"
         f'<text x="{left + width + 25}" y="{bottom + 33}" text-anchor="end">points in the claim’s direction; '
-        f"dot and line: ours, 95 %; diamond: the paper</text></svg></div>"
+        f"dot and line: ours, 95 % (an arrow: farther still); diamond: the paper</text></svg></div>"
     )
 
 
@@ -257,6 +259,10 @@ def _forest_row(number: str, c: dict, y: float, x) -> str:
     text = f'<a href="{CHAPTER[number]}.html"><text x="320" y="{y + 4}" text-anchor="end">{label}</text></a>'
     if c["low"] == c["low"]:
         text += f'<line x1="{x(c["low"]):.1f}" x2="{x(c["high"]):.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="3"/>'
+        for end, way in ((c["low"], -1), (c["high"], 1)):
+            if x(end) == x(end + way):  # it goes on beyond the frame
+                tip = f"{x(end) + 6 * way:.1f},{y} {x(end):.1f},{y - 5} {x(end):.1f},{y + 5}"
+                text += f'<polygon points="{tip}" fill="{colour}"/>'
     if c["patients"]:
         text += f'<circle cx="{x(c["difference"]):.1f}" cy="{y}" r="4.5" fill="{colour}"/>'
     else:
@@ -289,7 +295,7 @@ def undecided(decisions: Decided) -> pd.DataFrame:
                     "claim": claim.number,
                     "comparison": c["what"],
                     "difference": signed(c["difference"], c["digits"]),
-                    "could be seen": f"{c['visible']:.{c['digits']}f}",
+                    "could be seen": f"{c['visible']:.{c['digits']}f}" if c["visible"] < claims.WHOLE else "–",
                     "patients now": str(c["patients"]),
                     "patients needed": "no number" if math.isinf(c["needed"]) else f"{c['needed']:.0f}",
                 }
@@ -544,8 +550,8 @@ def small_lesions(runs: list[dict]) -> str:
         return "How recall falls with the size of a lesion was not measured on real scans yet."
     first, last = frame.iloc[0], frame.iloc[-1]
     return (
-        f"On real scans any voxel was found of {100 * first.found:.0f} % of the {int(first.lesions)} lesions of "
-        f"{frame.index[0]}, and of {100 * last.found:.0f} % of the {int(last.lesions)} of {frame.index[-1]}."
+        f"On real scans the network touched {100 * first.found:.0f} % of the {int(first.lesions)} lesions of {frame.index[0]}, "
+        f"and {100 * last.found:.0f} % of the {int(last.lesions)} of {frame.index[-1]}."
     )
 
 

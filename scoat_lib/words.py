@@ -107,7 +107,7 @@ def claim(results: list[dict], number: str) -> str:
     text = f"Claim {number}, “{found.text}”: **{verdict.status}**"
     runs = [c for c in verdict.comparisons if c["patients"]]
     if not verdict.comparisons:
-        return f"{text} ({verdict.reason})."
+        return f"{text} ({verdict.reason.replace(' -', ' −').replace('(-', '(−')})."
     if not runs:
         return f"{text}; its comparisons were {NOT_RUN}."
     states = [c["status"] for c in verdict.comparisons]
@@ -256,6 +256,17 @@ def endpoint(results: list[dict], network: str, label: str) -> str:
     )
 
 
+def origin(results: list[dict]) -> str:
+    """Where runs came from, in a sentence: how many, of which version of the code, on what, when."""
+    if not results:
+        return f"Where each run came from: {NOT_RUN}."
+    frame = report.provenance(results)
+    dates, devices = sorted(frame.date), sorted(set(frame.device))
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    commits = listed(sorted(set(frame.commit)))
+    return f"{count(len(frame), 'run')} of commit {commits}, on {listed(devices)}, {when}."
+
+
 # --- chapter 10 ------------------------------------------------------------------------------------------------------
 
 
@@ -358,8 +369,8 @@ def best_and_worst(table: Table | None) -> str:
             of = "" if some is frames else " that saw most patients"
             dsc = wide.mean()
             said.append(
-                f"over the {count(len(wide), 'patient')} that {which} {len(some)} rows{of} share, {dsc.idxmax()} has the highest "
-                f"mean DSC ({dsc.max():.1f} %) and {dsc.idxmin()} the lowest ({dsc.min():.1f} %)"
+                f"over the {count(len(wide), 'patient')} that {which} {len(some)} rows{of} share, {dsc.idxmax()} has the "
+                f"highest mean DSC ({dsc.max():.1f} %) and {dsc.idxmin()} the lowest ({dsc.min():.1f} %)"
             )
     text = "; ".join(said) or "no two rows share a patient"
     return text[0].upper() + text[1:] + "."

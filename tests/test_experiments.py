@@ -183,7 +183,7 @@ def test_a_patients_scans_are_added_before_any_ratio():
     table = experiments.scores(scans)
     assert "mean, 2 patients of ≥ 1000 voxels" in table  # 1 002 voxels together, 7 and 995 alone
     assert table["radiopaedia_29"]["DSC"] == pytest.approx(1406 / (1406 + 399))
-    assert "mean, 1 patients of ≥ 1000 voxels" in experiments.scores(scans, patients={n: n for n in scans})
+    assert "mean, 1 patient of ≥ 1000 voxels" in experiments.scores(scans, patients={n: n for n in scans})
 
 
 def test_measures_tell_what_counts_do_not():

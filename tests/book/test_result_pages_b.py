@@ -288,7 +288,7 @@ def test_doubt_and_ablation_speak_from_their_files():
     text = verdicts.ablation(runs)
     assert "In 3 runs, over 6 patients" in text
     assert "by −21.0 points (95 % −2" in text
-    assert "leans on its channel weights. Whether it leans on its maps is undecided." in text
+    assert "leans on its channel weights. Whether the network leans on its maps is undecided." in text
     one_run_alone = [flattened(0, [0, 0], [-40.0, -30.0]), flattened(1, [0, 0], [2.0, 1.0]), flattened(2, [0, 0], [1.0, 2.0])]
     assert "leans on its maps or on its channel weights is undecided" in verdicts.ablation(one_run_alone)
     few = verdicts.ablation(runs[:1])
