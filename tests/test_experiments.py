@@ -391,6 +391,63 @@ def test_a_dask_cluster_that_loses_a_worker_gives_every_result(tiny_recipe, data
     tried("a Dask worker killed in its work", "another worker went on; every result is there")
 
 
+@pytest.mark.long
+def test_a_dask_scheduler_that_is_killed_is_named_and_the_next_goes_on_to_the_same_bits(
+    tiny_recipe, data_folder, tmp_path, tried
+):
+    pytest.importorskip("distributed")
+    import signal
+    import socket
+    import subprocess
+    import sys
+    import threading
+    import time
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+
+    def started():
+        """A scheduler and a worker, as two processes."""
+        place, port = address.split(":")
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        of = [sys.executable, "-m"]
+        first = [*of, "distributed.cli.dask_scheduler", "--host", place, "--port", port, "--no-dashboard"]
+        second = [*of, "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+        return [subprocess.Popen(words, **quiet) for words in (first, [*second, "--death-timeout", "60"])]
+
+    recipe = replace(tiny_recipe, epochs=8, seed=41)
+    (job,) = engine.jobs([recipe], data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
+    outcomes = []
+    processes = started()
+    try:
+        one = threading.Thread(
+            target=lambda: outcomes.append(engine.fill([job], scheduler=address, progress=False)), daemon=True
+        )
+        one.start()
+        until = time.monotonic() + 120
+        while not (job.folder / "checkpoint.ckpt").exists():
+            assert time.monotonic() < until, "no epoch was done"
+            time.sleep(0.02)
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+        one.join(120)
+        assert outcomes, "a scheduler that is gone is waited for"
+        assert outcomes[0].failed == {job.key: engine.LOST}
+        assert not job.result.exists()
+        processes += started()
+        outcomes.append(engine.fill([job], scheduler=address, progress=False))
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert outcomes[1].done == [job.key]
+    cohort, split = experiments.prepare(recipe, data_folder)
+    alone = training.train(recipe, cohort, split, tmp_path / "alone", accelerator="cpu", progress=False)
+    assert (job.folder / "weights.safetensors").read_bytes() == alone.weights.read_bytes()
+    tried("a Dask scheduler killed in its work", "said so, no half result; with another it went on to the same bits")
+
+
 if __name__ == "__main__":
     STORED.parent.mkdir(exist_ok=True)
     torch.set_num_threads(1)  # as the tests run
