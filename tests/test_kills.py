@@ -252,7 +252,7 @@ def a_killed_download_goes_on(data_folder: Path, tmp_path: Path, times: int) -> 
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     found, whole = ({p.relative_to(tmp_path / n) for p in (tmp_path / n).rglob("*")} for n in ("data", "whole"))
-    assert found == whole
+    assert found == whole, sorted(map(str, found ^ whole))
     for path in (tmp_path / "whole").rglob("*.nii.gz"):
         again = Scan.load(tmp_path / "data" / path.relative_to(tmp_path / "whole"))
         np.testing.assert_array_equal(again.voxels, Scan.load(path).voxels)
