@@ -57,6 +57,7 @@ BUSY = (429, 502, 503, 504)  # answers that ask to come again later
 LONGEST_WAIT = 120.0  # seconds; a server that asks for more is left alone
 SLOW = (60.0, 1000)  # seconds watched, and the bytes per second below which a server counts as stuck
 AGENT = f"scoat-lib/{__version__} (data/download.py) {requests.utils.default_user_agent()}"
+UNWANTED = ".unwanted"  # the name of a note beside an archive that goes once it is unpacked
 
 
 class DownloadError(RuntimeError):
@@ -443,6 +444,8 @@ def _alone(output: Path) -> Iterator[None]:
                 shutil.rmtree(part, ignore_errors=True)
             else:
                 part.unlink()
+        for part in output.glob(".archives/tmp*"):  # pooch's, while it takes over what came
+            part.unlink()
         yield
 
 
@@ -450,24 +453,28 @@ def _download(output, masks, cases, mirror, hashes, keep, progress) -> list[Path
     """`download` within its folder's lock."""
     wanted = {f"{SCANS}.zip": SCANS} | {MASK_ARCHIVES[m]: MASK_ARCHIVES[m].removesuffix(".zip") for m in masks}
     scans: list[Path] = []
+    archives = output / ".archives"
     for name, target in wanted.items():
-        there = output / target
+        there, unwanted = output / target, archives / f"{name}{UNWANTED}"
         marker = there / ".complete"  # holds the archive's hash once all its cases are unpacked
         done = marker.exists() and marker.read_text() == hashes[name]
         if cases and all(any(there.glob(f"{case}.nii*")) for case in cases):
             done = True
         if not done:
             archive = fetch_archive(name, hashes[name], mirror.rstrip("/"), output, progress)
+            if not keep:
+                write_whole(unwanted, "")  # also if this is killed once the last case is there
             unpack(archive, there, cases, progress)
             if not cases:
                 write_whole(marker, hashes[name])
+        if unwanted.exists():
             if not keep:
-                archive.unlink()
+                (archives / name).unlink(missing_ok=True)
+            unwanted.unlink()
         if target == SCANS:
             scans = sorted(p for p in there.iterdir() if p.name.endswith((".nii", ".nii.gz")))
     for line in mend_folder(output):
         print(line)
-    archives = output / ".archives"
     if archives.is_dir() and not any(archives.iterdir()):
         archives.rmdir()
     return scans

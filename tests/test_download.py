@@ -123,6 +123,49 @@ def test_a_second_call_fetches_nothing(record, tmp_path):
     assert [name for name, _ in Handler.requests] == ["Lung_Mask.zip"]
 
 
+@pytest.mark.fault(
+    "killed between the last case and the archive's end", "the archive goes the next time, nothing is fetched again"
+)
+@pytest.mark.parametrize("cases", [(), ("--cases", CASES[0])], ids=["all", "some cases"])
+@pytest.mark.parametrize("step", range(5))
+def test_no_archive_outlives_its_unpacking(step, cases, record, tmp_path, monkeypatch):
+    """Killed before each of the steps that end the first archive: note, mark (of all cases), archive away, note away."""
+
+    class Killed(BaseException):
+        pass
+
+    left = [step]
+
+    def counted(do):
+        def one(path, *more, **options):
+            if path.suffix in (download.UNWANTED, ".zip") or path.name == ".complete":
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Killed
+            return do(path, *more, **options)
+
+        return one
+
+    with monkeypatch.context() as patch:
+        patch.setattr(download, "write_whole", counted(download.write_whole))
+        patch.setattr(Path, "unlink", counted(Path.unlink))
+        with pytest.raises(Killed):
+            fetch(record, tmp_path / "data", *cases)
+    Handler.requests.clear()
+    assert fetch(record, tmp_path / "data", *cases) == 0
+    assert f"{download.SCANS}.zip" not in [name for name, _ in Handler.requests]
+    assert not (tmp_path / "data" / ".archives").exists()
+    assert len(find_cases(tmp_path / "data")) == (1 if cases else 3)
+
+
+def test_what_pooch_left_is_removed(record, tmp_path):
+    archives = tmp_path / "data" / ".archives"
+    archives.mkdir(parents=True)
+    (archives / "tmpq1w2e3").write_bytes(b"half an archive")
+    assert fetch(record, tmp_path / "data") == 0
+    assert not archives.exists()
+
+
 def test_only_the_asked_for_is_unpacked(record, tmp_path):
     assert fetch(record, tmp_path / "data", "--cases", CASES[0]) == 0
     assert [c.name for c in find_cases(tmp_path / "data")] == [CASES[0]]
