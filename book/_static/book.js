@@ -49,7 +49,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const boxes = [];
   for (let box = first; silent(box); box = box.nextElementSibling) boxes.push(box);
   if (boxes.length < 2) return;
-  const parts = boxes.map((box) => box.querySelector("summary").textContent.trim().replace(/^(Show|Hide) /, ""));
+  const parts = boxes.map((box) => (box.querySelector("summary .collapsed") ?? box.querySelector("summary")).textContent.trim().replace(/^(Show|Hide) /, ""));
   const all = Object.assign(document.createElement("details"), { className: "setup" });
   const line = Object.assign(document.createElement("summary"), { textContent: `Set-up: ${parts.join(", ")}` });
   first.before(all);
