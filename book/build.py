@@ -499,10 +499,14 @@ def evaluation_readings() -> str:
     path = RESULTS / "readings" / "evaluation-w8.json"
     if not path.exists():
         return "Not measured yet (`python -m studies.evaluation_readings`)."
+    from scoat_lib import words
+    from scoat_lib.cohort import patient_of
+
     r = json.loads(path.read_text())
     cases = r["patients"]
-    folds = " and ".join(map(str, r["folds"]))
-    who = f"{len(cases['all'])} patients of folds {folds}, {len(cases['primary'])} of them with at least 1 000 lesion voxels"
+    folds = words.listed([str(fold) for fold in r["folds"]])
+    people = words.count(len({patient_of(name) for name in cases["all"]}), "patient")
+    who = f"{len(cases['all'])} scans of {people}, folds {folds}; {len(cases['primary'])} with at least 1 000 lesion voxels"
     output = table(
         ["what a prediction uses", "DSC, primary", "DSC, pooled"],
         [[name, f"{v['primary']:.1f}", f"{v['pooled']:.1f}"] for name, v in r["output"].items()],

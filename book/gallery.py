@@ -57,8 +57,9 @@ def pages(part_by_part: bool = False) -> list:
 
 
 def plain(text: str) -> str:
-    """HTML's words alone."""
-    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", text)).split())
+    """HTML's words alone; an equation as it was typed."""
+    words = html.unescape(re.sub(r"<[^>]*>", "", text))
+    return " ".join(re.sub(r"\\\((.*?)\\\)", r"\1", words).split())
 
 
 def figures(site: Path, page: str, text: str) -> list[Shown]:

@@ -198,11 +198,17 @@ def beside_readers(results: list[dict], agreement: dict | None, names: dict[str,
     return pd.DataFrame(rows, columns if not rows else None).T
 
 
+def averages(measured: dict) -> dict[str, float]:
+    """DSC in per cent by what is averaged. A file that does not part scans from patients averaged scans."""
+    parted = "all scans" in measured["average"]
+    return {name if parted or name != "all patients" else "all scans": v for name, v in measured["average"].items()}
+
+
 def readings(measured: dict | None) -> str:
     """How far one network's DSC moves with what is averaged, and RLP with what a region is (results/readings)."""
     if not measured:
         return f"What the definitions do to one trained network: {NOT_RUN}."
-    average = {k: v for k, v in measured["average"].items() if v is not None}
+    average = {k: v for k, v in averages(measured).items() if v is not None}
     low, high = min(average, key=average.get), max(average, key=average.get)
     rlp = {(r["connectivity"], r["per"]): r["RLP"] for r in measured["regions"] if r["found"] == "holds-centre"}
     return (

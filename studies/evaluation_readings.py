@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections import Counter
 from itertools import product
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 
 from scoat_lib import experiments, metrics
+from scoat_lib.cohort import patient_of
 from scoat_lib.files import write_whole
 from scoat_lib.report import LEAST
 from scoat_lib.slices import scan_slices
@@ -67,13 +69,17 @@ def by_output(masks: dict, truths: dict, large: list[str]) -> dict[str, dict[str
 def by_average(masks: dict[str, np.ndarray], truths: dict[str, np.ndarray], large: list[str]) -> dict[str, float]:
     """DSC by what is averaged, and by the value of a slice that is empty in truth and prediction."""
     voxels = {n: metrics.count(masks[n], truths[n]) for n in truths}
+    people: dict[str, Counter] = {}
+    for name, counts in voxels.items():
+        people.setdefault(patient_of(name), Counter()).update(counts)
     slices = [[metrics.count(a, b) for a, b in zip(masks[n], truths[n], strict=True)] for n in truths]
     flat = [c for case in slices for c in case]
     lesion = [c for c in flat if c["tp"] + c["fn"]]
     total = {k: sum(c[k] for c in flat) for k in ("tp", "fp", "fn")}
     return {
         "patients with at least 1 000 lesion voxels": per_cent(metrics.from_counts(voxels[n])["DSC"] for n in large),
-        "all patients": per_cent(metrics.from_counts(c)["DSC"] for c in voxels.values()),
+        "all patients": per_cent(metrics.from_counts(c)["DSC"] for c in people.values()),
+        "all scans": per_cent(metrics.from_counts(c)["DSC"] for c in voxels.values()),
         "all voxels pooled": round(200 * total["tp"] / (2 * total["tp"] + total["fp"] + total["fn"]), 2),
         "slices with lesion": per_cent(metrics.from_counts(c)["DSC"] for c in lesion),
         "all slices, empty ones 1": per_cent(metrics.from_counts(c)["DSC"] for c in flat),

@@ -13,7 +13,7 @@ function reachable() {
   const wide = "mjx-container[display], .pst-scrollable-table-container, .cell_output, .cell_output .output, .cell_output figure, pre, div.math";
   for (const box of document.querySelectorAll(`.bd-article :is(${wide})`)) {
     const scrolls = ["auto", "scroll"].includes(getComputedStyle(box).overflowX) && box.scrollWidth > box.clientWidth + 1;
-    box.classList.toggle("scrolls", scrolls && !box.matches("pre, mjx-container, div.math") && !box.querySelector(".scrolls"));
+    box.classList.toggle("scrolls", scrolls && !box.matches("pre, mjx-container, div.math") && !box.parentElement.closest(".scrolls"));
     if (scrolls) box.tabIndex = 0;
     else if (box.tabIndex === 0 && box.tagName !== "PRE") box.removeAttribute("tabindex");
   }

@@ -208,7 +208,7 @@ def test_a_page_reads_what_studies_wrote_or_says_not_run():
         ],
     }
     text = words.readings(measured)
-    assert "60 % (all patients) or 80 % (all voxels pooled)" in text
+    assert "60 % (all scans) or 80 % (all voxels pooled)" in text
     assert "not compared" in words.about_readers(None)
     assert not len(words.readers(None))
 
