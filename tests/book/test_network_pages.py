@@ -338,7 +338,7 @@ def test_the_five_counts_as_the_page_tells_them():
     with torch.device("meta"):
         bare = parameters(create("unetpp", shortcut_norm=False))
     assert f"come to {ours['unetpp'] * 1e6 - bare:,.0f},".replace(",", " ", 1) in text
-    assert "41 602 numbers to a node of 475 904" in text
+    assert "41 602 numbers to the 475 904 of the plain block" in text
     assert "attention adds 41,602 to 475,904" in printed("06-scoatnet")
 
 
