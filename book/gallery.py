@@ -91,10 +91,8 @@ def figure(site: Path, page: str, name: str, inside: str, states: dict) -> Shown
         kept, alt_here = image[1], html.unescape(alt[1])
     else:
         drawn = next(m for m in re.finditer(r"<svg\b([^>]*)>.*?</svg>", inside, re.DOTALL) if " hidden" not in m[1])
-        kept, alt_here = (
-            keep(site, alone(drawn[0]).encode(), "svg"),
-            html.unescape(re.search(r'aria-label="([^"]+)"', drawn[1])[1]),
-        )
+        label = re.search(r'aria-label="([^"]+)"', drawn[1]) or re.search(r"<title>(.*?)</title>", drawn[0], re.DOTALL)
+        kept, alt_here = keep(site, alone(drawn[0]).encode(), "svg"), html.unescape(label[1])
     return Shown(
         page,
         name,
