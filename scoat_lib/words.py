@@ -13,6 +13,7 @@ from scoat_lib.grids import Grid, get
 from scoat_lib.report import NOT_RUN, Table
 
 LEAST = f"{report.LEAST:,}".replace(",", " ")
+TO = "\u00a0…\u00a0"  # between the ends of an interval in a table's cell, which is not broken there
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -47,20 +48,21 @@ def shown(table: Table | None, grid: Grid) -> pd.DataFrame:
         if row is None or not row["all patients"]:
             lines[label] = {"DSC, %": NOT_RUN, "paper": paper}
             continue
+        known = row["diff low"] == row["diff low"]
         lines[label] = {
-            "DSC, %": plain(row.DSC),
-            "95 %": f"{plain(row.low)} … {plain(row.high)}" if row.low == row.low else "–",
-            "paper": paper,
             "n": str(int(row.patients)),
+            "DSC, %": plain(row.DSC),
+            "95 %": f"{plain(row.low)}{TO}{plain(row.high)}" if row.low == row.low else "–",
+            "Δ": signed(row.difference) if row.difference == row.difference else "",
+            "Δ, 95 %": f"{signed(row['diff low'])}{TO}{signed(row['diff high'])}" if known else "",
+            "p": report.p_in_words(row.p),
+            "paper": paper,
+            **{m: plain(row[m]) for m in metrics.METRICS[1:]},
+            "HD95, mm": plain(row["HD95, mm"], 0),
             "folds": str(len(str(row.folds).split(","))),
             "seeds": str(int(row.seeds)),
-            **{m: plain(row[m]) for m in metrics.METRICS[1:]},
-            "Δ": signed(row.difference) if row.difference == row.difference else "",
-            "Δ, 95 %": f"{signed(row['diff low'])} … {signed(row['diff high'])}" if row["diff low"] == row["diff low"] else "",
-            "p": report.p_in_words(row.p),
-            "HD95, mm": plain(row["HD95, mm"], 0),
         }
-    return pd.DataFrame.from_dict(lines, orient="index").fillna("")
+    return pd.DataFrame.from_dict(lines, orient="index")[[*max(lines.values(), key=len)]].fillna("")
 
 
 def state(table: Table | None, grid: Grid) -> str:
