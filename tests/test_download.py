@@ -564,11 +564,13 @@ def test_a_web_page_is_no_archive(rude):
     refused(rude, lambda s: s.answer(200, page, Content_Type="text/html; charset=utf-8"), match="sent a web page")
     refused(rude, lambda s: s.answer(200, page), match="sent a web page")
     refused(rude, lambda s: s.answer(200, b"{}"), match="something else")
+    assert list(rude.folder.iterdir()) == []
 
 
 @pytest.mark.fault("another file for an archive", "refused in one line, nothing kept")
 def test_a_wrong_file_is_refused(rude):
     refused(rude, lambda s: s.answer(200, b"PKother"), match="SHA-256 differs")
+    assert list(rude.folder.iterdir()) == []
 
 
 @pytest.mark.fault("a wrong Content-Length", "refused in one line, nothing kept")
@@ -594,6 +596,7 @@ def test_a_length_that_is_no_number_counts_as_none(rude):
 @pytest.mark.fault("redirections in a circle", "one line")
 def test_addresses_in_a_circle_are_left(rude):
     refused(rude, lambda s: s.answer(302, Location="/a.zip"), match="circle")
+    assert list(rude.folder.iterdir()) == []
 
 
 @pytest.mark.fault("another range than the one asked for", "not added; fetched anew")

@@ -500,6 +500,7 @@ def test_a_node_tells_when_tapped(figure1):
     touch(figure1, element, [(0, 0)], 20)
     figure1.wait("document.querySelector('#grid-scoatnet .self')", "a node told", 5)
     told_alone(figure1, "grid-scoatnet", "10", "scoatnet")
+    assert "X(1,0) takes" in text(figure1, "#grid-scoatnet .says")
 
 
 def test_the_words_about_a_node_can_be_read_and_are_seen_by_axe(figure1, axe):  # noqa: F811
