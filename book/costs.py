@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,8 @@ def _drawn(found: list) -> str:
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     svg = text[text.index("<svg") :].replace("<svg ", '<svg role="img" aria-label="Curves of cost, also in the table" ', 1)
-    return "\n".join(row for row in svg.splitlines() if row.strip())
+    svg = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'style="width: 100%; min-width: 36rem; height: auto"', svg, count=1)
+    return '<div style="overflow-x: auto">' + "\n".join(row for row in svg.splitlines() if row.strip()) + "</div>"
 
 
 def needs(parts: dict) -> dict | None:

@@ -340,7 +340,7 @@ def test_papermill_runs_every_chapter_and_their_site_builds_without_a_warning(tm
     build.run_all(tmp_path / "executed", {"scale": "quick"}, jobs=2, threads=1)
     page = build.build_site(tmp_path / "executed", tmp_path / "site")
     assert page.exists()
-    html = (page.parent / "book" / "01-lungs-in-ct.html").read_text()
+    html = (page.parent / "book" / "02-cohort-and-folds.html").read_text()
     assert "application/vnd.jupyter.widget-state+json" in html
     assert "Figure size" not in html
 

@@ -21,9 +21,10 @@ for (const e of all('.bd-article *').filter(seen)) {
 for (const e of all('img', article)) {
   const short = e.closest('.jupyter-widgets') && e.alt.length < 40;
   if (!e.alt || e.alt.startsWith('<Figure') || short) say('no alternative text', e);
-  const small = e.width < Math.min(0.79 * e.naturalWidth, 639);
+  const meant = +e.getAttribute('width') || e.naturalWidth; // a picture may be drawn twice as fine as it is shown
+  const small = e.width < Math.min(0.79 * meant, 639);
   if (small && window_ < 600 && e.complete && e.closest('.cell_output') && seen(e)) {
-    say(`a figure shrunk to ${e.width} of ${e.naturalWidth}`, e);
+    say(`a figure shrunk to ${e.width} of ${meant}`, e);
   }
 }
 const waiting = all('.cell_output img[src$=".png"]', article).slice(1).filter(i => i.loading !== 'lazy');
