@@ -10,7 +10,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
 // What scrolls sideways can be reached and scrolled by keys: equations, tables, figures, printed lines.
 function reachable() {
-  const wide = "mjx-container[display], .pst-scrollable-table-container, .cell_output, .cell_output .output, .cell_output figure, pre, div.math";
+  const wide = "mjx-container[display], figure > div, .pst-scrollable-table-container, .cell_output, .cell_output .output, .cell_output figure, pre, div.math";
   for (const box of document.querySelectorAll(`.bd-article :is(${wide})`)) {
     const scrolls = ["auto", "scroll"].includes(getComputedStyle(box).overflowX) && box.scrollWidth > box.clientWidth + 1;
     box.classList.toggle("scrolls", scrolls && !box.matches("pre, mjx-container, div.math") && !box.parentElement.closest(".scrolls"));
