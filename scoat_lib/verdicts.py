@@ -20,7 +20,7 @@ from scoat_lib import claims, report, rule
 from scoat_lib.cohort import patient_of
 from scoat_lib.grids import GRIDS
 from scoat_lib.metrics import METRICS
-from scoat_lib.words import count, listed, signed
+from scoat_lib.words import count, listed, minus, signed
 
 CHAPTER = {
     "1": "12-networks",
@@ -201,7 +201,7 @@ def _why(verdict: claims.Verdict) -> str:
     """The reason, short where nothing was run and where many comparisons say it at length."""
     if verdict.comparisons and not any(c["patients"] for c in verdict.comparisons):
         return "not run"
-    return verdict.reason.replace(" -", " −").replace("(-", "(−")
+    return minus(verdict.reason)
 
 
 def forest(decisions: Decided, dsc: bool = True) -> str:

@@ -26,6 +26,11 @@ def plain(value: float, digits: int = 1) -> str:
     return "–" if value != value else f"{value:.{digits}f}".replace("-", "−")
 
 
+def minus(text: str) -> str:
+    """A text whose numbers have a true minus in place of a hyphen."""
+    return text.replace(" -", " −").replace("(-", "(−")
+
+
 def count(number: int, what: str) -> str:
     """ "1 patient", "13 patients"."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
@@ -109,7 +114,7 @@ def claim(results: list[dict], number: str) -> str:
     text = f"Claim {number}, “{found.text}”: **{verdict.status}**"
     runs = [c for c in verdict.comparisons if c["patients"]]
     if not verdict.comparisons:
-        return f"{text} ({verdict.reason.replace(' -', ' −').replace('(-', '(−')})."
+        return f"{text} ({minus(verdict.reason)})."
     if not runs:
         return f"{text}; its comparisons were {NOT_RUN}."
     states = [c["status"] for c in verdict.comparisons]

@@ -146,6 +146,11 @@ def test_a_heat_map_has_a_cell_for_every_patient_of_every_row():
     assert np.isnan(values).sum() == 2 * 9 - 3
     assert ax.lines[0].get_xdata()[0] == 0.5  # between heavy and light
     plt.close(figure)
+    few = report.Table(table.grid, {}, "d", table.rows, table.patients | {"U-Net": table.patients["U-Net"].head(2)})
+    figure = plots.against_cost(few, {"SCOAT-Net": 1000.0, "U-Net": 380.0}, "GFLOP")
+    assert [t.get_text() for t in figure.axes[0].texts] == ["U-Net, n = 2", "SCOAT-Net"]
+    assert [d.get_markerfacecolor() == "none" for d in figure.axes[0].lines if len(d.get_xdata()) == 1] == [True, False]
+    plt.close(figure)
     with pytest.raises(ValueError, match="no row of table2"):
         plots.heat_map(table_of({}))
 
@@ -220,6 +225,20 @@ def test_the_three_colours_of_errors_stay_apart_for_the_colour_blind(kind):
         seen.append(rgb2lab(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)))
     for one in range(3):
         assert np.linalg.norm(seen[one] - seen[one - 1]) > 35
+
+
+def test_a_score_is_drawn_from_0_to_100_and_an_arrow_says_where_its_interval_goes_on():
+    from test_report import VALUES, measured
+
+    (table,) = report.tables([measured("scoatnet", VALUES)], grids.get("table2"))
+    frame = table.patients["SCOAT-Net"]
+    frame["DSC"] = [0.05 if k % 2 else 0.95 for k in range(len(frame))]
+    frame["fold"] = [k % 2 for k in range(len(frame))]  # two folds far apart: an interval of hundreds
+    figure = plots.table_figure(table)
+    bars = [line for line in figure.axes[0].lines if line.get_linewidth() == 2 and len(line.get_xdata()) == 2]
+    assert [tuple(bar.get_xdata()) for bar in bars] == [(0, 100)]
+    assert [line.get_marker() for line in figure.axes[0].lines if line.get_marker() in ("<", ">")] == ["<", ">"]
+    plt.close(figure)
 
 
 def test_cost_stands_against_score_with_an_interval_and_a_name():

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
-from scoat_lib import losses
+from scoat_lib import losses, phantom, weights
 from scoat_lib.networks import create
 
 BOOK = Path(__file__).parents[2] / "book"
+RESULTS = BOOK.parent / "results"
 
 
 def cells(name):
@@ -77,3 +79,51 @@ def test_chapter_9s_rate_of_1_does_what_its_solution_says():
     assert float(said[4]) == pytest.approx(passes(loop, 0.01)[0][-1], abs=0.02)
     assert f"ends at {passes(bare, 1.0)[0][-1]:.2f} too" in prose("09")
     assert f"weights of {size:.2f} on average" in prose("09")
+
+
+def test_chapter_6s_words_about_what_the_network_invents():
+    """A third of what it marks is false; most of that is soft tissue beside the lungs, the rest lies at the fissure."""
+    segmenter, person = weights.load(), phantom.patient(12, (128, 128, 32), volume=180)
+    z = int(person.lesions.axial().sum((1, 2)).argmax())
+    grey = segmenter.preprocessing.slices(person.scan)[z : z + 1].astype(np.float32)
+    with torch.no_grad():
+        p = torch.sigmoid(segmenter.model(torch.from_numpy(segmenter.preprocessing.normalise(grey))[None]))[0, 0].numpy()
+    marked, truth, lungs, fissure = (
+        p > segmenter.threshold,
+        *(mask.axial()[z] > 0 for mask in (person.lesions, person.lungs, person.fissures)),
+    )
+    false = marked & ~truth
+    assert 0.28 < false.sum() / marked.sum() < 0.38
+    assert (false & ~lungs).sum() > 0.75 * false.sum()
+    assert (false & lungs & fissure).sum() > 0.5 * (false & lungs).sum()
+    assert "About a third of what it marks. Most of that lies beside the spine" in prose("06")
+
+
+def test_chapter_9s_words_about_what_is_found_first():
+    outputs = [o for c in cells("09") for o in c.get("outputs", []) if "growing-mask" in str(o.get("data", {}))]
+    source = "".join(outputs[0]["data"]["text/html"])
+    data = json.loads(re.search(r"begin\(scanViewer, \"[^\"]+\", (\{.*\})\);\n", source).group(1))
+    truth = unpacked(data["truth"], data["shape"]) > 0
+    hu = data["low"] + data["step"] * unpacked(data["voxels"], data["shape"])
+    at = data["thresholds"].index(0.5)
+    masks = [unpacked(answer, data["shape"]) > at for answer in data["answers"]]
+    dense, veil = truth & (hu > -250), truth & (hu <= -250)
+    assert masks[0][veil].mean() > 0.5 > 2 * masks[0][dense].mean(), "the large veils come first"
+    assert 0.3 < masks[-1][dense].mean() < 0.7, "much of the consolidation is still missed at the end"
+    labels, number = ndimage.label(truth)
+    small = [k for k in range(1, number + 1) if (labels == k).sum() < 50]
+    assert sum(not masks[-1][labels == k].any() for k in small) > len(small) / 2
+    assert abs(masks[-1].sum() / masks[-2].sum() - 1) < 0.1, "the last two epochs differ little"
+    text = prose("09")
+    assert "large veils come first" in text
+    assert "much of it is still missed at the end; so are the smallest spots" in text
+
+
+def test_numbers_of_other_files_in_prose_are_theirs():
+    readers = json.loads((RESULTS / "readers.json").read_text())["DSC, per cent"]
+    said = re.search(r"on (\w+) scans of this book's own record to (0\.\d\d)", prose("01"))
+    assert said[1] == {4: "four"}[readers["scans"]]
+    assert float(said[2]) == round(readers["mean"] / 100, 2)
+    point = json.loads((RESULTS / "shipped" / f"operating-point-w{weights.load().card['recipe']['width']}.json").read_text())
+    widest = max(row["smooth"] for row in point["rows"])
+    assert (point["best"]["smooth"] == widest) == ("The widest smoothing that was tried is best" in prose("18"))

@@ -237,6 +237,22 @@ def test_the_forest_draws_every_comparison_once(case, dsc):
     assert "nan" not in text
 
 
+def test_an_interval_beyond_the_forests_frame_ends_in_an_arrow_and_leaves_the_others_their_room():
+    def one(low, high, paper):
+        beside = {"one": "A", "other": "B", "metric": "DSC", "sign": 1, "patients": 9, "status": claims.OPEN}
+        return beside | {"low": low, "high": high, "difference": (low + high) / 2, "paper": paper}
+
+    wide, narrow = one(-102.0, 104.0, 4.7), one(-1.0, 4.5, 4.7)
+    claim = claims.CLAIMS[0]
+    text = verdicts.forest([(claim, claims.Verdict(claims.OPEN, "", (wide, narrow)))])
+    lines = [
+        (float(a), float(b))
+        for a, b in re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)" y1="[\d.]+" y2="[\d.]+" stroke="#', text)
+    ]
+    assert text.count("<polygon") == 2 + 2  # two arrows, two diamonds
+    assert lines[1][1] - lines[1][0] > 45  # 5.5 points of some 42, on 400 units
+
+
 def test_verdicts_under_other_questions():
     frame = verdicts.changed(CASES["all"], decisions("all"))
     words = set(verdicts.CHIPS) | {report.NOT_RUN}

@@ -234,6 +234,43 @@ def test_viewers_move_by_keys_without_a_kernel(page):
         page.wait(f"{shown} !== {json.dumps(before)}", "another picture", 10)
 
 
+def test_a_sliders_value_is_the_line_under_its_picture(browser, address):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(f"{address}/book/10-cross-validation.html")
+    handle = browser.driver.find_element("css selector", ".noUi-handle")
+    line = "[...document.querySelectorAll('.widget-subarea figcaption')].find(l => l.checkVisibility()).textContent"
+    value = "document.querySelector('.noUi-handle').getAttribute('aria-valuetext')"
+    assert browser.run(f"return {value}") == browser.run(f"return {line}") == "19 patients"
+    browser.run("arguments[0].focus()", handle)
+    handle.send_keys(Keys.ARROW_RIGHT)
+    browser.wait(f"{value} === '40 patients' && {line} === '40 patients'", "the next value, seen and said", 5)
+
+
+@pytest.mark.parametrize("name", VIEWERS)
+def test_what_a_chapter_sets_up_folds_into_one_line(name, browser, address):
+    if browser.width == WIDTHS["phone"]:
+        return
+    browser.open(f"{address}/book/{name}.html")
+    line = browser.run("return document.querySelector('.bd-article details.setup > summary')?.textContent")
+    assert line == "Set-up: what Colab installs, the scale, the imports"
+    folded = browser.run("return document.querySelectorAll('details.setup .cell').length")
+    assert folded == 3
+    assert not browser.run("return document.querySelector('details.setup').open")
+    browser.run("document.querySelector('details.setup > summary').click()")
+    assert browser.run("return [...document.querySelectorAll('details.setup summary')].every(s => s.checkVisibility())")
+
+
+def test_what_scrolls_sideways_says_so_once(browser, address):
+    browser.open(f"{address}/book/12-networks.html")
+    cut = browser.run("return document.querySelectorAll('.scrolls').length")
+    nested = browser.run("return document.querySelectorAll('.scrolls .scrolls').length")
+    said = browser.run("return getComputedStyle(document.querySelector('.scrolls'), '::before').content")
+    assert cut > 0
+    assert not nested
+    assert "scroll" in said
+
+
 def test_an_exercise_unfolds_by_a_key(browser, address):
     from selenium.webdriver.common.keys import Keys
 
@@ -442,6 +479,16 @@ def test_slides_turn_by_keys_and_ask_nobody_else(browser, address, axe, title):
         browser.run(f"turn({place - 1})")
         assert not browser.run(f"return {wide}"), f"slide {place} is larger than the window"
     assert not browser.check(axe, {})
+
+
+def test_an_entry_of_several_terms_explains_each_by_its_own_part():
+    page = (
+        "## Words\n\nfissure, hilum\n: The border between lobes; where vessels enter.\n\nfold, share\n: Some of the patients.\n"
+    )
+    says = dict(book_pages.glossary(page))
+    assert says["fissure"] == "The border between lobes"
+    assert says["hilum"] == "Where vessels enter."
+    assert says["fold"] == says["share"] == "Some of the patients."
 
 
 def test_terms_explain_themselves_once_a_page_and_lead_to_the_glossary(html):
