@@ -253,21 +253,19 @@ def test_what_a_chapter_sets_up_folds_into_one_line(name, browser, address):
         return
     browser.open(f"{address}/book/{name}.html")
     line = browser.run("return document.querySelector('.bd-article details.setup > summary')?.textContent")
-    assert line == "Set-up: what Colab installs, the scale, the imports"
+    assert line.startswith("Set-up: what Colab installs, the scale, the imports")
     folded = browser.run("return document.querySelectorAll('details.setup .cell').length")
-    assert folded == 3
+    assert folded == line.count(",") + 1
     assert not browser.run("return document.querySelector('details.setup').open")
     browser.run("document.querySelector('details.setup > summary').click()")
     assert browser.run("return [...document.querySelectorAll('details.setup summary')].every(s => s.checkVisibility())")
 
 
-def test_what_scrolls_sideways_says_so_once(browser, address):
+def test_what_scrolls_sideways_says_so(browser, address):
     browser.open(f"{address}/book/12-networks.html")
     cut = browser.run("return document.querySelectorAll('.scrolls').length")
-    nested = browser.run("return document.querySelectorAll('.scrolls .scrolls').length")
     said = browser.run("return getComputedStyle(document.querySelector('.scrolls'), '::before').content")
     assert cut > 0
-    assert not nested
     assert "scroll" in said
 
 
