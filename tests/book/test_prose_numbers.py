@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from scoat_lib import losses, phantom, weights
+from scoat_lib import claims, losses, phantom, weights
 from scoat_lib.networks import create
 
 BOOK = Path(__file__).parents[2] / "book"
@@ -127,3 +127,15 @@ def test_numbers_of_other_files_in_prose_are_theirs():
     point = json.loads((RESULTS / "shipped" / f"operating-point-w{weights.load().card['recipe']['width']}.json").read_text())
     widest = max(row["smooth"] for row in point["rows"])
     assert (point["best"]["smooth"] == widest) == ("The widest smoothing that was tried is best" in prose("18"))
+
+
+def test_chapter_16_counts_its_claims():
+    numbers = [claim.number for claim in claims.CLAIMS]
+    whole = {re.match(r"\d+", n)[0] for n in numbers}
+    parted = {n[:-1] for n in numbers if not n.isdigit()}
+    words = {3: "Three", 11: "eleven", 15: "fifteen"}
+    said = f"{words[len(whole)]} claims were drawn that a reader will want checked. {words[len(parted)]} of them have parts"
+    assert f"{said}, so there are {words[len(numbers)]} lines" in prose("16")
+    captions = str([c["metadata"].get("mystnb", {}) for c in cells("16")])
+    assert f"The {words[len(numbers)]} claims by their verdict" in captions
+    assert f"the {words[len(numbers)]} claims of the paper" in captions
