@@ -5,16 +5,31 @@ const MOVES = "Turn the wheel over the picture, or use the arrow keys, to move t
 const DRAGS = "Drag over the picture: to the right widens the window, downward raises its level. ";
 const OUTLINES = { truth: "#ff5a4d", prediction: "#00d5e6" };
 
-function outline(mask, rows, columns, scale) {
-  const path = new Path2D(), [tall, wide] = scale;
-  const line = (a, b, c, d) => { path.moveTo(b * wide, a * tall); path.lineTo(d * wide, c * tall); };
+// The borders of a mask, each traced as one closed line so that dashes run on; of two ways at a corner the one that turns back.
+function outline(mask, rows, columns, [tall, wide]) {
+  const path = new Path2D(), stride = columns + 1, edges = new Map();
+  const add = (from, to) => edges.set(from, [...(edges.get(from) ?? []), to]);
   for (let at = 0; at < mask.length; at++) {
     if (!mask[at]) continue;
-    const r = Math.floor(at / columns), c = at % columns;
-    if (!r || !mask[at - columns]) line(r, c, r, c + 1);
-    if (r === rows - 1 || !mask[at + columns]) line(r + 1, c, r + 1, c + 1);
-    if (!c || !mask[at - 1]) line(r, c, r + 1, c);
-    if (c === columns - 1 || !mask[at + 1]) line(r, c + 1, r + 1, c + 1);
+    const r = Math.floor(at / columns), c = at % columns, corner = r * stride + c; // clockwise: the mask lies to the right
+    if (!r || !mask[at - columns]) add(corner, corner + 1);
+    if (c === columns - 1 || !mask[at + 1]) add(corner + 1, corner + stride + 1);
+    if (r === rows - 1 || !mask[at + columns]) add(corner + stride + 1, corner + stride);
+    if (!c || !mask[at - 1]) add(corner + stride, corner);
+  }
+  const right = (step) => (step === 1 ? stride : step === stride ? -1 : step === -1 ? -stride : 1);
+  const point = (corner) => [(corner % stride) * wide, Math.floor(corner / stride) * tall];
+  for (const [start, out] of edges) {
+    while (out.length) {
+      path.moveTo(...point(start));
+      let from = start, to = out.pop();
+      while (to !== start) {
+        path.lineTo(...point(to));
+        const next = edges.get(to), turn = next.indexOf(to + right(to - from));
+        [from, to] = [to, next.splice(Math.max(turn, 0), 1)[0]];
+      }
+      path.closePath();
+    }
   }
   return path;
 }

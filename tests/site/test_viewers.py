@@ -237,6 +237,27 @@ def test_hu_under_the_pointer_is_the_scans(light):
         assert abs(hu - scan.axial()[z, row, column]) <= viewer.STEP / 2
 
 
+def test_the_predictions_outline_is_dashed_and_the_truths_is_not(browser, tmp_path):
+    """Cells smaller than a dash: a border drawn voxel by voxel begins its dashes anew at each and looks solid."""
+    block = np.zeros((1, 120, 120), bool)
+    block[0, 30:90, 30:90] = True
+    scan = Scan(np.full((120, 120, 1), -1000, np.float32), np.diag([-1.0, -1.0, 5.0, 1.0]))
+    path = tmp_path / "page.html"
+    path.write_text(page_of(viewer.ct(scan, "ct-dashes", block, block)))
+    opened(browser, path)
+    along = """const c = document.querySelector('#ct-dashes canvas'), n = c.width / 2 | 0;
+        const d = c.getContext('2d').getImageData(c.width / 4 + 8, c.height / 4, n - 16, 1).data;
+        return Array.from({length: n - 16}, (_, k) => d[4 * k + arguments[0]] > 150)"""
+    tick = "[...document.querySelectorAll('#ct-dashes .tick')].find(t => t.textContent.includes('{}')).firstElementChild.click()"
+    browser.run(tick.format("prediction"))
+    assert all(browser.run(along, 0))
+    browser.run(tick.format("prediction"))
+    browser.run(tick.format("truth"))
+    cyan = np.array(browser.run(along, 2))
+    assert 0.4 < cyan.mean() < 0.8  # three parts drawn, two left out
+    assert (np.diff(cyan.astype(int)) == 1).sum() > 5
+
+
 def test_a_scan_moves_by_keys_wheel_and_slider(light):
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.keys import Keys
