@@ -336,6 +336,7 @@ def _carries_over(results: list[dict]) -> Verdict:
     status = HOLDS if lost + half < CARRIES else FAILS if lost - half > CARRIES else OPEN
     both = t + float(stats.t.ppf(rule.POWER, home.freedom))  # standard errors that are seen with the rule's power
     room = ((CARRIES - lost) / both) ** 2 - away["error"] ** 2  # for the error of its own patients
+    ends = (-lost - half, half - lost) if lost < 0 else (lost - half, lost + half)  # of what is gained, else of what is lost
     found = {
         "status": status,
         "difference": CARRIES - lost,
@@ -347,7 +348,7 @@ def _carries_over(results: list[dict]) -> Verdict:
         status,
         f"mean slice DSC of {away['mean']:.1f} % on {away['slices']} slices of other patients and scanners, and of "
         f"{home.mean:.1f} % on left-out lesion slices of its own {home.patients} patients: {abs(lost):.1f} points are "
-        f"{'lost' if lost > 0 else 'gained'} (loss {lost - half:+.1f} … {lost + half:+.1f}{_needs(found)}), and at most "
+        f"{'gained' if lost < 0 else 'lost'} (95 % {ends[0]:+.1f} … {ends[1]:+.1f}{_needs(found)}), and at most "
         f"{CARRIES:g} may be lost. Slices of one patient are alike, so the variance of the second cohort's mean is taken "
         f"{design_effect():.2f} times",
         asked=_asked(found, f"slice DSC, less than {CARRIES:g} points lost on the second cohort"),

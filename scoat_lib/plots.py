@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from scipy.optimize import isotonic_regression
 from skimage.segmentation import clear_border
 
 from scoat_lib import report, rule
@@ -207,20 +208,15 @@ def against_threshold(results: dict[str, list[dict]], least: int = report.LEAST)
     curves = report.beside_thresholds(results, least)
     if not curves:
         raise ValueError("none of these networks was run")
-    figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    ends = {}
     for index, (label, frame) in enumerate(curves.items()):
         mean, colour = frame.mean(), COLOURS.get(label, f"C{index}")
         ax.plot(mean.index, mean, color=colour)
         ax.plot(0.5, mean[0.5], "o", color=colour)
         ax.plot(mean.idxmax(), mean.max(), "o", color=colour, mfc="none", ms=10)
-        ax.annotate(
-            label,
-            (0.9, mean[0.9]),
-            xytext=(6, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-        )
+        ends[label] = (0.9, mean[0.9], colour)
+    _names(ax, ends, 0.97)
     ax.set(
         xlabel="threshold on the probability",
         ylabel=f"mean DSC of {len(frame)} patients, %",
@@ -239,7 +235,8 @@ def against_cost(table: Table, cost: dict[str, float], name: str) -> Figure:
     rows = table.rows[table.rows.patients > 0]
     if not len(rows):
         raise ValueError(f"no row of {table.grid.name} was run")
-    figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+    dots = {}
     for index, label in enumerate(table.rows.index):
         if label not in rows.index:
             continue
@@ -250,24 +247,33 @@ def against_cost(table: Table, cost: dict[str, float], name: str) -> Figure:
         ax.plot([cost[label]] * 2, [found.low, found.high], color=colour, lw=2)
         few = len(large) < rule.FEWEST
         ax.plot(cost[label], rows.DSC[label], "o", color=colour, mfc="none" if few else colour)
-        close = any(1 < cost[other] / cost[label] < 1.3 for other in rows.index)  # its name would lie on that one's interval
-        side = {"xytext": (-7, 0), "ha": "right"} if close else {"xytext": (7, 0), "ha": "left"}
-        # a name as high as a neighbour's would lie on it: the upper one goes up, the lower one down
-        dsc, near = rows.DSC, [o for o in rows.index if o != label and 0.3 < cost[o] / cost[label] < 3.3]
-        upper = [dsc[label] >= dsc[o] for o in near if abs(dsc[o] - dsc[label]) < 2]
-        height = "center" if not upper else "bottom" if all(upper) else "top"
-        place = side | {"textcoords": "offset points", "va": height, "fontsize": 8}
-        named = f"{label}, n = {len(large)}" if few else label
-        ax.annotate(named, (cost[label], dsc[label]), color=colour, **place)
+        dots[f"{label}, n = {len(large)}" if few else label] = (cost[label], rows.DSC[label], colour)
     ax.set_xscale("log")
-    ax.margins(x=0.25)
+    low, high = min(cost[label] for label in rows.index), max(cost[label] for label in rows.index)
+    room = (high / low) ** 0.5 if high > low else 2
+    ax.set_xlim(low / room**0.25, high * room)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_minor_formatter(NullFormatter())
     # an interval of two folds may reach beyond what a DSC can be; it is cut off at the frame
     ax.set_ylim(max(0, rows.DSC.min() - 15), min(100, rows.DSC.max() + 15))
     ax.set(xlabel=f"{name}, logarithmic", ylabel="DSC, %")
+    _names(ax, dots, high * room**0.25)
     return figure
+
+
+def _names(ax: Axes, places: dict[str, tuple[float, float, str]], x: float) -> None:
+    """Names in a column at x, each tied to its (x, y, colour) by a thin line, a line of text apart from each other."""
+    bottom, top = ax.get_ylim()
+    gap = (top - bottom) * 11 / (72 * ax.figure.get_size_inches()[1] * 0.8)  # 11 points of a picture of which axes are 80 %
+    order = sorted(places, key=lambda name: places[name][1])
+    wanted = np.array([places[name][1] for name in order])
+    steps = gap * np.arange(len(order))
+    heights = isotonic_regression(wanted - steps).x + steps  # the nearest heights in this order that keep the gap
+    for name, height in zip(order, heights, strict=True):
+        at, y, colour = places[name]
+        ax.plot([at, x], [y, height], color=colour, lw=0.8, alpha=0.6, zorder=1)
+        ax.annotate(name, (x, height), xytext=(3, 0), textcoords="offset points", color=colour, va="center", fontsize=8)
 
 
 def learning(measured: Sequence[dict]) -> Figure:
@@ -307,21 +313,22 @@ def box_plot(frame: pd.DataFrame, title: str = "") -> Figure:
     Box, line (median) and diamond (mean) are of the patients of the primary endpoint; one below its number of voxels is a
     hollow point. The patients below the whisker are named.
     """
-    figure, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7.4, 5), layout="constrained")
     rng = np.random.default_rng(0)
     large = frame.lesion_voxels >= report.LEAST if "lesion_voxels" in frame else pd.Series(True, frame.index)
     large = large if large.any() else ~large
     for index, metric in enumerate(METRICS, 1):
         values = 100 * frame[metric]
         boxed = values[large]
-        ax.boxplot(boxed, positions=[index], widths=0.5, showfliers=False, medianprops={"color": "C1"})
-        places = index + rng.uniform(-0.12, 0.12, len(values))
+        ax.boxplot(boxed, positions=[index], widths=0.44, showfliers=False, medianprops={"color": "C1"})
+        places = pd.Series(index + rng.uniform(-0.12, 0.12, len(values)), values.index)
         ax.plot(places[large], boxed, ".", color="C0", alpha=0.6)
         ax.plot(places[~large], values[~large], "o", color="C0", mfc="none", ms=4)
         ax.plot(index, boxed.mean(), "D", mfc="none", color="C3", ms=6)
         q1, q3 = np.percentile(boxed, [25, 75])
         for name, value in values[values < q1 - 1.5 * (q3 - q1)].items():
-            ax.annotate(str(name), (index, value), xytext=(6, 0), textcoords="offset points", fontsize=7, va="center")
+            below = {"xytext": (0, -5), "textcoords": "offset points", "ha": "center", "va": "top"}
+            ax.annotate(str(name), (places[name], value), fontsize=8, **below)
     ax.set_xticks(range(1, len(METRICS) + 1), METRICS)
     ax.set_ylabel("%")
     ax.set_title(title, fontsize=9)

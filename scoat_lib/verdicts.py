@@ -512,7 +512,7 @@ def volumes(results: list[dict]) -> str:
             f"{signed(row['LOV bias'], 0)} % on average, and the limits of agreement are {limits}."
         ]
         said.append(
-            f"The limits span {row['LOV high'] - row['LOV low']:.0f} points: one patient's volume is known no better than that."
+            f"The limits span {round(row['LOV high']) - round(row['LOV low'])} points: one patient's volume is known no better than that."
         )
     return "\n".join(f"- {s}" for s in [*said, carries_over(results)])
 

@@ -76,7 +76,8 @@ def state(table: Table | None, grid: Grid) -> str:
         return f"None of the {len(grid.rows)} rows was run yet."
     done = table.rows[table.rows["all patients"] > 0]
     whole = sum(len(str(text).split(", ")) == grid.folds for text in done.folds)
-    who = f"{len(done)} of {len(grid.rows)} rows were run, {whole} of them on all {grid.folds} folds"
+    verb = "was" if len(done) == 1 else "were"
+    who = f"{len(done)} of {len(grid.rows)} rows {verb} run, {whole} of them on all {grid.folds} folds"
     first = table.rows.loc[grid.reference]
     if not first["all patients"]:
         return f"{who}; {grid.reference}, with which the others are compared, is not among them."
@@ -105,6 +106,25 @@ def comparison(found: dict) -> str:
         wanted = "no number of patients would decide it" if math.isinf(needed) else f"about {needed:.0f} patients would decide"
         beside.append(f"{found['visible']:.1f} points could have been seen; {wanted}.")
     return " ".join([text, *beside])
+
+
+def sides(table: report.Table, one: str, other: str) -> str:
+    """How many patients of two rows of a table lie on which side of zero, and the mean without the one that lies outermost.
+
+    Over the patients of the primary endpoint; ValueError below two of them.
+    """
+    points = report.paired(table.patients[one], table.patients[other]).difference
+    if len(points) < 2:
+        raise ValueError(f"{one} and {other} share {count(len(points), 'patient')} of at least {report.LEAST} voxels; two are needed")
+    mean = points.mean()
+    outermost = (points - mean).abs().idxmax()
+    rest = points.drop(outermost).mean()
+    keeps = "keeps its side" if rest * mean > 0 else "changes its side"
+    return (
+        f"{(points > 0).sum()} of {count(len(points), 'patient')} lie on {one}'s side, {(points < 0).sum()} on {other}'s. "
+        f"Without the outermost, {outermost} ({signed(points[outermost])}), the mean is {signed(rest)} in place of {signed(mean)} points: "
+        f"it {keeps}."
+    )
 
 
 def claim(results: list[dict], number: str) -> str:
@@ -390,13 +410,17 @@ def best_and_worst(table: Table | None) -> str:
 
 
 def told_apart(results: list[dict], grid: str, one: str) -> str:
-    """Which rows differ from `one` in DSC by the rule, which do not, which are equivalent, which were not run."""
+    """Which rows differ from `one` in DSC after Holm's correction over all rows, which do not, which were not run.
+
+    Those that only their own interval sets apart are named: one of so many comparisons leans out by chance.
+    """
     found = {o: claims.compare(results, get(grid), one, o) for o in get(grid).rows if o != one}
     run = {o: c for o, c in found.items() if c["low"] == c["low"]}
     if not run:
         return f"No row can be compared with {one} yet."
-    below = [o for o, c in run.items() if c["low"] > 0]
-    above = [o for o, c in run.items() if c["high"] < 0]
+    p = dict(zip(run, rule.holm([c["p"] for c in run.values()]), strict=True))
+    below = [o for o, c in run.items() if p[o] < 1 - rule.LEVEL and c["difference"] > 0]
+    above = [o for o, c in run.items() if p[o] < 1 - rule.LEVEL and c["difference"] < 0]
     rest = [o for o in run if o not in below + above]
     parts = []
     if below:
@@ -405,10 +429,17 @@ def told_apart(results: list[dict], grid: str, one: str) -> str:
     if above:
         parts.append(f"{listed(above)} {'lies' if len(above) == 1 else 'lie'} above it")
     if rest:
+        parts.append(f"{listed(rest)} cannot be told apart from it")
+    text = "; ".join(parts) + f" (after Holm's correction for {count(len(run), 'comparison')})."
+    for o in rest:
+        c = run[o]
+        if c["low"] > 0 or c["high"] < 0:
+            where = "below" if c["low"] > 0 else "above"
+            text += f" {o} lies {where} it by its own interval alone, and one of so many leans out by chance."
+    if rest:
         seen = max(run[o]["visible"] for o in rest)
-        least = f"a difference of {seen:.1f} points" if seen < claims.WHOLE else f"of some not even {claims.WHOLE:.0f} points"
-        parts.append(f"{listed(rest)} cannot be told apart from it ({least} could have been seen)")
-    text = "; ".join(parts) + "."
+        least = f"A difference of {seen:.1f} points" if seen < claims.WHOLE else f"Of some not even {claims.WHOLE:.0f} points"
+        text += f" {least} would have been seen four times in five, in one comparison alone."
     alike = [o for o, c in run.items() if c["equivalent"]]
     text += f" Equivalent to it within ±{rule.MARGIN:g} points: {listed(alike)}." if alike else ""
     missing = [o for o in found if o not in run]

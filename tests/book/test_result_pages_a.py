@@ -155,6 +155,14 @@ def test_sentences_tell_the_numbers():
     apart = words.told_apart(results, "table2", "SCOAT-Net")
     assert "PSPNet" in apart.split("below")[0]
     assert "UNet++" in apart.split("below")[1]
+    corrected = report.tables(results, grids.get("table2"))[0].rows.p  # the table's p and the sentence say one thing
+    different = set(re.split(", | and ", re.split(" lies? below ", apart)[0]))
+    assert different == set(corrected.index[corrected < 0.05])
+    sides = words.sides(table, "SCOAT-Net", "UNet++")
+    points = report.paired(table.patients["SCOAT-Net"], table.patients["UNet++"]).difference
+    assert sides.startswith(f"{(points > 0).sum()} of {len(points)} patients lie on SCOAT-Net's side")
+    outermost = (points - points.mean()).abs().idxmax()
+    assert f"{outermost} ({words.signed(points[outermost])}), the mean is {words.signed(points.drop(outermost).mean())}" in sides
     low = words.comparison(claims.compare(results, grids.get("table2"), "PSPNet", "SCOAT-Net"))
     assert "**does not hold**" in low
     assert "no lesion voxel in any of the" in words.lost(report.tables(results, grids.get("table1"))[0])
