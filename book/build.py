@@ -37,6 +37,7 @@ import costs
 import front
 import gallery
 import nbformat
+import numpy as np
 import scans
 import slides
 import vendor
@@ -226,7 +227,10 @@ def new_chapter(title: str) -> Path:
 
 
 def lighten(output: dict) -> None:
-    """An output's large PNG in as few colours as it takes to weigh little: what weighs is a slice's noise in 24 bits."""
+    """An output's large PNG in as few colours as it takes to weigh little: what weighs is a slice's noise in 24 bits.
+
+    The few vivid pixels of outlines have colours of their own, or greys would take all and a thin red line would turn grey.
+    """
     png = output.get("data", {}).get("image/png", "")
     if len(png) < HEAVY:
         return
@@ -236,12 +240,25 @@ def lighten(output: dict) -> None:
         whole = picture.convert("RGB")
     for colours in (128, 48, 24):
         stream = io.BytesIO()
-        whole.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
+        in_few_colours(whole, colours).save(stream, "PNG", optimize=True)
         small = base64.b64encode(stream.getvalue()).decode()
         if len(small) < HEAVIEST:
             break
     if len(small) < len(png):
         output["data"]["image/png"] = small
+
+
+def in_few_colours(whole: Image.Image, colours: int) -> Image.Image:
+    """A picture in so many colours, and 24 more for its vivid pixels where these are fewer than one in ten."""
+    pixels = np.asarray(whole).reshape(-1, 3)
+    vivid = np.ptp(pixels, axis=1) > 60
+    if not 0 < vivid.mean() < 0.1:
+        return whole.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    parts = ((pixels[~vivid], colours), (pixels[vivid], 24))
+    found = [Image.fromarray(part[None]).quantize(n, Image.Quantize.MEDIANCUT).getpalette()[: 3 * n] for part, n in parts]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(found[0] + found[1])
+    return whole.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def one_stream(outputs: list) -> list:

@@ -30,6 +30,7 @@ from scoat_lib.grids import GRIDS, Grid
 from scoat_lib.metrics import METRICS
 
 HOLDS, FAILS, OPEN, UNTESTABLE = "holds", "does not hold", "undecided", "not testable here"
+WAITS = "waits for runs"  # no verdict: nothing was run, or on too few patients for an interval
 FEW_PARAMETERS = 0.15  # claim 4: "few" is at most so many more
 FAR_BELOW = 10.0  # claim 6: points of RLP
 WHOLE = 100.0  # points: no two scores differ by more
@@ -42,7 +43,7 @@ ROUNDING = 0.005  # half of the last digit the paper prints
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the results say of a claim: one of the four words, why, and the comparisons behind it.
+    """What the results say of a claim: one of the four words or `WAITS`, why, and the comparisons behind it.
 
     asked: of a claim that is no comparison of two rows, what was asked and left undecided, each with "what", "difference" (from
     the value that decides), "visible", "needed" as `compare` has them, "patients" and "digits" to print.
@@ -133,7 +134,7 @@ def _judged(differences, folds, paper: float, margin: float | None = None) -> di
     nothing = math.isnan(found.low)
     equivalent = margin is not None and not nothing and found.low > -margin and found.high < margin
     against = 1.0 if found.mean >= 0 else found.p
-    status = OPEN
+    status = WAITS if nothing else OPEN
     if found.low > 0:
         status = HOLDS
     elif found.high < 0 or (equivalent and paper > margin):
@@ -175,14 +176,17 @@ def _runs(results: list[dict], grid: Grid, label: str) -> list[dict]:
 
 
 def all_of(comparisons: list[dict], what: str) -> Verdict:
-    """Holds if every comparison does, does not hold if one is refuted after Holm's correction, else undecided; and why."""
+    """Holds if every comparison does, does not hold if one is refuted after Holm's correction, waits for runs while none has an
+    interval, else undecided; and why.
+    """
     states = [c["status"] for c in comparisons]
-    verbs = {HOLDS: ("holds", "hold"), FAILS: ("does not hold", "do not hold"), OPEN: (OPEN, OPEN)}
+    verbs = {HOLDS: ("holds", "hold"), FAILS: ("does not hold", "do not hold"), OPEN: (OPEN, OPEN), WAITS: (WAITS, "wait for runs")}
     counts = ", ".join(f"{states.count(s)} {verb[states.count(s) > 1]}" for s, verb in verbs.items() if s in states)
     # a comparison that was not run counts, so that the correction does not grow as rows come in
     corrected = rule.holm([c["refuted"] if c["refuted"] == c["refuted"] else 1.0 for c in comparisons])
     refuted = [p < 1 - rule.LEVEL and c["status"] == FAILS for p, c in zip(corrected, comparisons, strict=True)]
-    status = FAILS if any(refuted) else HOLDS if set(states) == {HOLDS} else OPEN
+    alike = {HOLDS: HOLDS, WAITS: WAITS}.get(states[0], OPEN) if len(set(states)) == 1 else OPEN
+    status = FAILS if any(refuted) else alike
     text = f"{what}: {counts} of {len(states)} comparisons"
     for c, sure in zip(comparisons, refuted, strict=True):
         words = _beside(c)
@@ -280,7 +284,7 @@ def _maps(key: str, what: str, unit: str, sign: int):
                 steps.setdefault(patient, []).append(sign * (values[-1] - values[0]))
                 folds[patient] = result["recipe"]["fold"]
         if runs < RUNS:
-            return Verdict(OPEN, f"the maps of {runs} run{'' if runs == 1 else 's'} were measured; {RUNS} are asked for")
+            return Verdict(WAITS, f"the maps of {runs} run{'' if runs == 1 else 's'} were measured; {RUNS} are asked for")
         values = [float(np.mean(v)) for v in steps.values()]
         found = _judged(values, [folds[p] for p in steps], math.nan)
         seen = {k: sign * found[k] for k in ("difference", "low", "high")}
@@ -301,7 +305,7 @@ def _espnet(results: list[dict]) -> Verdict:
     frames = {label: _frame(results, grid, label) for label in grid.rows}
     missing = [label for label, frame in frames.items() if frame.empty]
     if missing:
-        return Verdict(OPEN, f"not run: {', '.join(missing)}")
+        return Verdict(WAITS, f"not run: {', '.join(missing)}")
     wide = pd.DataFrame({label: 100 * frame.RLP for label, frame in frames.items()}).dropna()
     own = frames[one].loc[wide.index]
     wide, own = wide[own.lesion_voxels >= report.LEAST], own[own.lesion_voxels >= report.LEAST]
@@ -323,11 +327,11 @@ def _carries_over(results: list[dict]) -> Verdict:
     runs = _runs(results, GRIDS["table2"], "SCOAT-Net")
     scored = [r for r in runs if r.get("external")]
     if not scored:
-        return Verdict(OPEN, "no run was scored on a second cohort")
+        return Verdict(WAITS, "no run was scored on a second cohort")
     own = own_slices(runs)
     home = rule.interval(100 * own.DSC, own.fold)
     if math.isnan(home.low):
-        return Verdict(OPEN, f"{home.patients} patients of its own cohort were left out by a run; {rule.FEWEST} are needed")
+        return Verdict(WAITS, f"{home.patients} patients of its own cohort were left out by a run; {rule.FEWEST} are needed")
     away = second_cohort(scored)
     t = float(stats.t.isf((1 - rule.LEVEL) / 2, home.freedom))
     lost = home.mean - away["mean"]
@@ -431,7 +435,7 @@ def _tiny(results: list[dict]) -> Verdict:
     rows = {label: tiny_lesions(_runs(results, grid, label)) for label in grid.rows}
     rows = {label: row for label, row in rows.items() if row["patients"] >= rule.FEWEST}
     if not rows:
-        return Verdict(OPEN, f"no network was run on {rule.FEWEST} patients with lesions under {TINY_ML:g} ml")
+        return Verdict(WAITS, f"no network was run on {rule.FEWEST} patients with lesions under {TINY_ML:g} ml")
     fewer = [label for label, row in rows.items() if row["high"] < 50]
     more = [label for label, row in rows.items() if row["low"] > 50]
     most = len(grid.rows) / 2

@@ -40,8 +40,8 @@ CHAPTER = {
     "11": "12-networks",
 }
 GRID_OF = {"1": "table2", "2a": "table1", "2b": "table1", "3": "table3", "8": "schedule", "10": "table2"}
-CHIPS = {claims.HOLDS: "#1b7a3d", claims.FAILS: "#b3261e", claims.OPEN: "#5f6b7a", claims.UNTESTABLE: "#6b4f9e"}
-_MARKS = {claims.HOLDS: "#2e9e56", claims.FAILS: "#e05a52", claims.OPEN: "#7b8aa0", claims.UNTESTABLE: "#8e78c4"}
+CHIPS = {claims.HOLDS: "#1b7a3d", claims.FAILS: "#b3261e", claims.OPEN: "#5f6b7a", claims.UNTESTABLE: "#6b4f9e", claims.WAITS: "#7d5a00"}
+_MARKS = {claims.HOLDS: "#2e9e56", claims.FAILS: "#e05a52", claims.OPEN: "#7b8aa0", claims.UNTESTABLE: "#8e78c4", claims.WAITS: "#b58a2a"}
 FRAME = 20.0  # points: an interval that reaches farther ends in an arrow, so that the others can be told from dots
 NOTHING = "Nothing of this was run yet."
 
@@ -140,7 +140,7 @@ def seeds(runs: list[dict]) -> str:
 
 
 def chip(status: str) -> str:
-    """One of the four words on its colour, as HTML: white on a dark tone, so that it reads on a light and on a dark page."""
+    """One of the four words, or that it waits for runs, on its colour, as HTML: white on a dark tone, so that it reads on a light and on a dark page."""
     style = "color:#fff;border-radius:1em;padding:.1em .7em;white-space:nowrap;font-size:.9em"
     return f'<span class="verdict" style="background:{CHIPS[status]};{style}">{status}</span>'
 
@@ -242,7 +242,7 @@ def forest(decisions: Decided, dsc: bool = True) -> str:
         f'style="min-width:560px;max-width:820px;width:100%" font-size="13" font-family="inherit" fill="currentColor">'
         f"<title>{html.escape(words)}</title>{''.join(parts)}"
         f'<text x="{left + width + 25}" y="{bottom + 33}" text-anchor="end">points in the claim’s direction; '
-        f"dot and line: ours, 95 % (an arrow: farther still); diamond: the paper</text></svg></div>"
+        f"dot and line: ours, 95 % (an arrow: farther still); diamond: the paper, filled where excluded</text></svg></div>"
     )
 
 
@@ -264,7 +264,8 @@ def _forest_row(number: str, c: dict, y: float, x) -> str:
                 tip = f"{x(end) + 6 * way:.1f},{y} {x(end):.1f},{y - 5} {x(end):.1f},{y + 5}"
                 text += f'<polygon points="{tip}" fill="{colour}"/>'
     if c["patients"]:
-        text += f'<circle cx="{x(c["difference"]):.1f}" cy="{y}" r="4.5" fill="{colour}"/>'
+        inside = f'fill="{colour}"' if c["low"] == c["low"] else f'fill="none" stroke="{colour}" stroke-width="2"'
+        text += f'<circle cx="{x(c["difference"]):.1f}" cy="{y}" r="4.5" {inside}/>'
     else:
         # right of the diamond where that would lie on the words
         begin = x(0) if not 0 <= x(c["paper"]) - x(0) < 60 else x(c["paper"])
@@ -272,14 +273,15 @@ def _forest_row(number: str, c: dict, y: float, x) -> str:
     if c["paper"] == c["paper"]:
         p = x(c["paper"])
         corners = f"{p - 5:.1f},{y} {p:.1f},{y - 5} {p + 5:.1f},{y} {p:.1f},{y + 5}"
-        text += f'<polygon points="{corners}" fill="none" stroke="currentColor" stroke-width="1.5"/>'
+        inside = "currentColor" if c["excluded"] else "none"
+        text += f'<polygon points="{corners}" fill="{inside}" stroke="currentColor" stroke-width="1.5"/>'
     return text
 
 
 def undecided(decisions: Decided) -> pd.DataFrame:
     """Everything undecided that has an interval: what could have been seen, and how many patients would decide.
 
-    Columns claim, comparison, "difference" (in the claim's direction, from what would decide), "could be seen", "patients now",
+    Fewest needed first. Columns claim, comparison, "difference" (in the claim's direction, from what would decide), "could be seen", "patients now",
     "patients needed"; text cells.
     """
     lines = []
@@ -301,22 +303,20 @@ def undecided(decisions: Decided) -> pd.DataFrame:
                 }
             )
     columns = ["claim", "comparison", "difference", "could be seen", "patients now", "patients needed"]
+    lines.sort(key=lambda line: float(line["patients needed"]) if line["patients needed"].isdigit() else math.inf)
     return pd.DataFrame(lines, columns=columns)
 
 
 def in_words(results: list[dict], decisions: Decided) -> str:
     """The ledger in a few sentences: how many of each word, and which claims."""
     by: dict[str, list[str]] = {status: [] for status in CHIPS}
-    waiting = []
     for claim, verdict in decisions:
         by[verdict.status].append(claim.number)
-        if verdict.status == claims.OPEN and not any(c["patients"] for c in verdict.comparisons):
-            waiting += [claim.number] if verdict.comparisons else []
     number = len(claims.CLAIMS)
     counts = [f"{len(found)} {_hold(status, len(found))} ({_list(found)})" for status, found in by.items() if found]
     said = [f"Of the {number} claims {_list(counts)}."]
-    if waiting:
-        said.append(f"Of the undecided ones {_list(waiting)} wait for runs: nothing that could decide them has been run.")
+    if by[claims.WAITS]:
+        said.append(f"What waits has no run yet that could decide it, or fewer than {rule.FEWEST} patients.")
     said.append(difference(results, "table2", "SCOAT-Net", "UNet++"))
     against = len(claims.impossible_rows())
     said.append(f"{against} of the paper's 20 table rows break DSC ≤ (SEN + PPV) / 2, whatever any run says.")
@@ -326,8 +326,8 @@ def in_words(results: list[dict], decisions: Decided) -> str:
 def changed(results: list[dict], decisions: Decided) -> pd.DataFrame:
     """Which verdicts change when the question is put otherwise: no cut at 1 000 voxels, the scan as unit, the second cohort.
 
-    A line for each claim that rests on comparisons; four columns of the four words. The second cohort speaks of DSC only, and
-    of what was scored on it: sensitivity, never the ledger's word.
+    A line for each claim that rests on comparisons; four columns of words. The second cohort is scored in DSC only, so a claim
+    that asks for other metrics too gets "–" there. Sensitivity, never the ledger's word.
     """
     alone = _scans_alone(results)
     lines = {}
@@ -342,7 +342,7 @@ def changed(results: list[dict], decisions: Decided) -> pd.DataFrame:
             "the ledger": verdict.status,
             "every patient": claims.all_of(every, "").status,
             "scan as unit": claim.decide(alone).status,
-            "second cohort, DSC": claims.all_of(away, "").status if any(c["patients"] for c in away) else report.NOT_RUN,
+            "second cohort, DSC": claims.all_of(away, "").status if {c["metric"] for c in verdict.comparisons} == {"DSC"} else "–",
         }
     return pd.DataFrame.from_dict(lines, orient="index")
 
@@ -378,7 +378,7 @@ def _on_slices(results: list[dict], grid, one: str, other: str, sign: int) -> di
     base |= {"visible": math.nan, "needed": math.inf}
     if not runs:
         nothing = dict.fromkeys(("difference", "low", "high", "p", "refuted"), math.nan)
-        return base | nothing | {"patients": 0, "status": claims.OPEN}
+        return base | nothing | {"patients": 0, "status": claims.WAITS}
     each = sign * 100 * np.array([scored[(one, *run)] - scored[(other, *run)] for run in runs])
     slices, k = each.mean(0), len(each)
     variance = slices.var(ddof=1) / len(slices) * claims.design_effect() + (each.mean(1).var(ddof=1) / k if k > 1 else 0.0)
@@ -405,7 +405,11 @@ def modules(results: list[dict], counts: pd.DataFrame) -> str:
     compared = {label: claims.compare(results, GRIDS["table3"], label, "UNet++") for label in others}
     run = {label: c for label, c in compared.items() if c["patients"]}
     if run:
-        each = [f"{label.split(',')[0]} {signed(c['difference'])} ({c['status']})" for label, c in run.items()]
+        each = [
+            f"{label.split(',')[0]} {signed(c['difference'])} ({count(c['patients'], 'patient')}, "
+            f"{'no verdict' if c['status'] == claims.WAITS else c['status']})"
+            for label, c in run.items()
+        ]
         said.append(f"Minus UNet++, in points of DSC: {_list(each)}.")
     missing = [label.split(",")[0] for label in others if label not in run]
     if missing:
@@ -436,11 +440,11 @@ def ablation(contents: Sequence[dict]) -> str:
     """What flattening the maps and the channel weights cost networks that were trained with them, patient by patient.
 
     contents: of ablation-*.json. Of a patient the scans and runs are averaged; the interval is the rule's. What the network
-    leans on is said only where an interval lies below 0.
+    leans on is said only where an interval lies below 0; where the whole interval lies within the margin, it is equivalent without.
     """
     if not contents:
         return "What the maps and the channel weights are worth to a network trained on real scans was not measured yet."
-    said, leans, unsure, n = [], [], [], 0
+    said, leans, alike, unsure, n = [], [], [], [], 0
     for words, key, what in (
         ("every attention map", "all maps flat", "its maps"),
         ("every node's channel weights", "all channel weights flat", "its channel weights"),
@@ -452,10 +456,17 @@ def ablation(contents: Sequence[dict]) -> str:
             f"replacing {words} by {'its' if key == 'all maps flat' else 'their'} mean changes the DSC by "
             f"{signed(found.mean)} points{interval}"
         )
-        (leans if found.high < 0 else unsure).append(what)
+        if found.high < 0:
+            leans.append(what)
+        elif found.low > -rule.MARGIN and found.high < rule.MARGIN:
+            alike.append(f"{what}: a loss of more than {max(0.0, -found.low):.1f} points is excluded")
+        else:
+            unsure.append(what)
     text = f"In {count(len(contents), 'run')}, over {count(n, 'patient')} that a run had not seen: {'; '.join(said)}."
     if leans:
         text += f" So the network leans on {_list(leans)}."
+    if alike:
+        text += f" It is equivalent within ±{rule.MARGIN:g} points without {'; without '.join(alike)}."
     return text + (f" Whether the network leans on {' or on '.join(unsure)} is undecided." if unsure else "")
 
 
@@ -622,7 +633,8 @@ def findings(results: list[dict], folder) -> list[str]:
 
 
 def _hold(status: str, number: int) -> str:
-    if status not in (claims.HOLDS, claims.FAILS):
-        return f"{'is' if number == 1 else 'are'} {status}"
     words = {claims.HOLDS: ("holds", "hold"), claims.FAILS: ("does not hold", "do not hold")}
+    words |= {claims.WAITS: ("waits for runs", "wait for runs")}
+    if status not in words:
+        return f"{'is' if number == 1 else 'are'} {status}"
     return words[status][number != 1]

@@ -115,7 +115,7 @@ def sides(table: report.Table, one: str, other: str) -> str:
     """
     points = report.paired(table.patients[one], table.patients[other]).difference
     if len(points) < 2:
-        raise ValueError(f"{one} and {other} share {count(len(points), 'patient')} of at least {report.LEAST} voxels; two are needed")
+        raise ValueError(f"{one} and {other} share {count(len(points), 'patient')} of at least {LEAST} voxels; two are needed")
     mean = points.mean()
     outermost = (points - mean).abs().idxmax()
     rest = points.drop(outermost).mean()
@@ -136,12 +136,11 @@ def claim(results: list[dict], number: str) -> str:
     if not verdict.comparisons:
         return f"{text} ({minus(verdict.reason)})."
     if not runs:
-        return f"{text}; its comparisons were {NOT_RUN}."
+        return f"{text}."
     states = [c["status"] for c in verdict.comparisons]
-    verbs = {claims.HOLDS: "hold", claims.FAILS: "do not hold", claims.OPEN: "are undecided"}
+    verbs = {claims.HOLDS: "hold", claims.FAILS: "do not hold", claims.OPEN: "are undecided", claims.WAITS: "wait for runs"}
     parts = [f"{states.count(s)} {verb}" for s, verb in verbs.items() if s in states]
-    missing = len(states) - len(runs)
-    return f"{text}; of {len(states)} comparisons {', '.join(parts)}" + (f" ({missing} of them {NOT_RUN})." if missing else ".")
+    return f"{text}; of {len(states)} comparisons {', '.join(parts)}."
 
 
 def of_network(results: list[dict], network: str) -> list[dict]:
@@ -240,7 +239,8 @@ def readings(measured: dict | None) -> str:
     rlp = {(r["connectivity"], r["per"]): r["RLP"] for r in measured["regions"] if r["found"] == "holds-centre"}
     return (
         f"One network, {len(measured['patients']['all'])} scans: its DSC is {average[low]:.0f} % ({low}) or "
-        f"{average[high]:.0f} % ({high}). Its RLP is {rlp['full', 'scan']:.0f} % with regions of the whole scan and "
+        f"{average[high]:.0f} % ({high}). Over the {len(measured['patients']['primary'])} of at least {LEAST} lesion voxels "
+        f"its RLP is {rlp['full', 'scan']:.0f} % with regions of the whole scan and "
         f"{rlp['full', 'slice']:.0f} % with regions of each slice; with face connectivity in place of full it is "
         f"{rlp['face', 'scan']:.0f} %."
     )

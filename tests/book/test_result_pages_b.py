@@ -239,7 +239,7 @@ def test_the_forest_draws_every_comparison_once(case, dsc):
 
 def test_an_interval_beyond_the_forests_frame_ends_in_an_arrow_and_leaves_the_others_their_room():
     def one(low, high, paper):
-        beside = {"one": "A", "other": "B", "metric": "DSC", "sign": 1, "patients": 9, "status": claims.OPEN}
+        beside = {"one": "A", "other": "B", "metric": "DSC", "sign": 1, "patients": 9, "status": claims.OPEN, "excluded": False}
         return beside | {"low": low, "high": high, "difference": (low + high) / 2, "paper": paper}
 
     wide, narrow = one(-102.0, 104.0, 4.7), one(-1.0, 4.5, 4.7)
@@ -304,9 +304,11 @@ def test_doubt_and_ablation_speak_from_their_files():
     text = verdicts.ablation(runs)
     assert "In 3 runs, over 6 patients" in text
     assert "by −21.0 points (95 % −2" in text
-    assert "leans on its channel weights. Whether the network leans on its maps is undecided." in text
+    assert "leans on its channel weights. It is equivalent within ±3 points without its maps: a loss of more than" in text
     one_run_alone = [flattened(0, [0, 0], [-40.0, -30.0]), flattened(1, [0, 0], [2.0, 1.0]), flattened(2, [0, 0], [1.0, 2.0])]
-    assert "leans on its maps or on its channel weights is undecided" in verdicts.ablation(one_run_alone)
+    assert "leans on its channel weights is undecided" in verdicts.ablation(one_run_alone)
+    wide = [flattened(0, [-40.0, -30.0], [-40.0, -30.0]), flattened(1, [2.0, 1.0], [2.0, 1.0]), flattened(2, [1.0, 2.0], [1.0, 2.0])]
+    assert "leans on its maps or on its channel weights is undecided" in verdicts.ablation(wide)
     few = verdicts.ablation(runs[:1])
     assert "95 %" not in few
     assert "is undecided" in few
