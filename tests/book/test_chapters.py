@@ -1,6 +1,8 @@
 """The chapters: they run, their outputs hold, their exercises can be failed and passed, a reader finds what is promised."""
 
 import ast
+import base64
+import io
 import json
 import re
 import subprocess
@@ -8,7 +10,9 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
@@ -35,6 +39,22 @@ def prose(notebook):
 def has_picture(cell):
     shown = [o.get("data", {}) for o in cell.outputs]
     return any("image/png" in data or "<svg" in data.get("text/html", "") for data in shown)
+
+
+def test_a_picture_made_light_keeps_its_thin_red_line():
+    """Grey noise takes every colour of a small palette, unless what is vivid has its own."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (900, 900, 1), np.uint8).repeat(3, 2)
+    grey[450, 100:800] = TRUTH = (255, 59, 48)
+    stream = io.BytesIO()
+    Image.fromarray(grey).save(stream, "PNG")
+    output = {"data": {"image/png": base64.b64encode(stream.getvalue()).decode()}}
+    before = len(output["data"]["image/png"])
+    build.lighten(output)
+    png = output["data"]["image/png"]
+    assert len(png) < before / 2
+    line = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))[450, 100:800].astype(int)
+    assert np.abs(line - TRUTH).max() < 30
 
 
 def test_every_notebook_of_the_folder_is_in_the_table_of_contents():
