@@ -180,7 +180,12 @@ def all_of(comparisons: list[dict], what: str) -> Verdict:
     interval, else undecided; and why.
     """
     states = [c["status"] for c in comparisons]
-    verbs = {HOLDS: ("holds", "hold"), FAILS: ("does not hold", "do not hold"), OPEN: (OPEN, OPEN), WAITS: (WAITS, "wait for runs")}
+    verbs = {
+        HOLDS: ("holds", "hold"),
+        FAILS: ("does not hold", "do not hold"),
+        OPEN: (OPEN, OPEN),
+        WAITS: (WAITS, "wait for runs"),
+    }
     counts = ", ".join(f"{states.count(s)} {verb[states.count(s) > 1]}" for s, verb in verbs.items() if s in states)
     # a comparison that was not run counts, so that the correction does not grow as rows come in
     corrected = rule.holm([c["refuted"] if c["refuted"] == c["refuted"] else 1.0 for c in comparisons])

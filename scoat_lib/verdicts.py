@@ -40,10 +40,23 @@ CHAPTER = {
     "11": "12-networks",
 }
 GRID_OF = {"1": "table2", "2a": "table1", "2b": "table1", "3": "table3", "8": "schedule", "10": "table2"}
-CHIPS = {claims.HOLDS: "#1b7a3d", claims.FAILS: "#b3261e", claims.OPEN: "#5f6b7a", claims.UNTESTABLE: "#6b4f9e", claims.WAITS: "#7d5a00"}
-_MARKS = {claims.HOLDS: "#2e9e56", claims.FAILS: "#e05a52", claims.OPEN: "#7b8aa0", claims.UNTESTABLE: "#8e78c4", claims.WAITS: "#b58a2a"}
+CHIPS = {
+    claims.HOLDS: "#1b7a3d",
+    claims.FAILS: "#b3261e",
+    claims.OPEN: "#5f6b7a",
+    claims.UNTESTABLE: "#6b4f9e",
+    claims.WAITS: "#7d5a00",
+}
+_MARKS = {
+    claims.HOLDS: "#2e9e56",
+    claims.FAILS: "#e05a52",
+    claims.OPEN: "#7b8aa0",
+    claims.UNTESTABLE: "#8e78c4",
+    claims.WAITS: "#b58a2a",
+}
 FRAME = 20.0  # points: an interval that reaches farther ends in an arrow, so that the others can be told from dots
 NOTHING = "Nothing of this was run yet."
+IN_PART = "in DSC alone: "  # before a word that speaks of a part of the claim
 
 
 def _list(words: Sequence[str]) -> str:
@@ -327,7 +340,7 @@ def changed(results: list[dict], decisions: Decided) -> pd.DataFrame:
     """Which verdicts change when the question is put otherwise: no cut at 1 000 voxels, the scan as unit, the second cohort.
 
     A line for each claim that rests on comparisons; four columns of words. The second cohort is scored in DSC only, so a claim
-    that asks for other metrics too gets "–" there. Sensitivity, never the ledger's word.
+    that asks for other metrics too is marked there by `IN_PART`, and one that asks for others alone gets "–". Sensitivity, never the ledger's word.
     """
     alone = _scans_alone(results)
     lines = {}
@@ -342,7 +355,7 @@ def changed(results: list[dict], decisions: Decided) -> pd.DataFrame:
             "the ledger": verdict.status,
             "every patient": claims.all_of(every, "").status,
             "scan as unit": claim.decide(alone).status,
-            "second cohort, DSC": claims.all_of(away, "").status if {c["metric"] for c in verdict.comparisons} == {"DSC"} else "–",
+            "second cohort, DSC": ("" if len(away) == len(of) else IN_PART) + claims.all_of(away, "").status if away else "–",
         }
     return pd.DataFrame.from_dict(lines, orient="index")
 

@@ -162,7 +162,9 @@ def test_sentences_tell_the_numbers():
     points = report.paired(table.patients["SCOAT-Net"], table.patients["UNet++"]).difference
     assert sides.startswith(f"{(points > 0).sum()} of {len(points)} patients lie on SCOAT-Net's side")
     outermost = (points - points.mean()).abs().idxmax()
-    assert f"{outermost} ({words.signed(points[outermost])}), the mean is {words.signed(points.drop(outermost).mean())}" in sides
+    assert (
+        f"{outermost} ({words.signed(points[outermost])}), the mean is {words.signed(points.drop(outermost).mean())}" in sides
+    )
     low = words.comparison(claims.compare(results, grids.get("table2"), "PSPNet", "SCOAT-Net"))
     assert "**does not hold**" in low
     assert "no lesion voxel in any of the" in words.lost(report.tables(results, grids.get("table1"))[0])

@@ -255,10 +255,13 @@ def test_an_interval_beyond_the_forests_frame_ends_in_an_arrow_and_leaves_the_ot
 
 def test_verdicts_under_other_questions():
     frame = verdicts.changed(CASES["all"], decisions("all"))
-    words = set(verdicts.CHIPS) | {report.NOT_RUN}
-    assert set(frame.to_numpy().ravel()) <= words
+    assert {str(word).removeprefix(verdicts.IN_PART) for word in frame.to_numpy().ravel()} <= {*verdicts.CHIPS, "–"}
+    tenth = frame.loc[next(row for row in frame.index if row.startswith("10."))]  # asks for five metrics
+    assert tenth["second cohort, DSC"].startswith(verdicts.IN_PART)
+    assert not tenth["every patient"].startswith(verdicts.IN_PART)
     assert list(frame["the ledger"]) == [v.status for c, v in decisions("all") if c.number in verdicts.GRID_OF]
-    assert set(verdicts.changed([], decisions("none"))["second cohort, DSC"]) == {report.NOT_RUN}
+    nothing = verdicts.changed([], decisions("none"))
+    assert {word.removeprefix(verdicts.IN_PART) for word in nothing.to_numpy().ravel()} == {claims.WAITS, "–"}
 
 
 def test_without_the_cut_small_patients_count():
@@ -307,7 +310,11 @@ def test_doubt_and_ablation_speak_from_their_files():
     assert "leans on its channel weights. It is equivalent within ±3 points without its maps: a loss of more than" in text
     one_run_alone = [flattened(0, [0, 0], [-40.0, -30.0]), flattened(1, [0, 0], [2.0, 1.0]), flattened(2, [0, 0], [1.0, 2.0])]
     assert "leans on its channel weights is undecided" in verdicts.ablation(one_run_alone)
-    wide = [flattened(0, [-40.0, -30.0], [-40.0, -30.0]), flattened(1, [2.0, 1.0], [2.0, 1.0]), flattened(2, [1.0, 2.0], [1.0, 2.0])]
+    wide = [
+        flattened(0, [-40.0, -30.0], [-40.0, -30.0]),
+        flattened(1, [2.0, 1.0], [2.0, 1.0]),
+        flattened(2, [1.0, 2.0], [1.0, 2.0]),
+    ]
     assert "leans on its maps or on its channel weights is undecided" in verdicts.ablation(wide)
     few = verdicts.ablation(runs[:1])
     assert "95 %" not in few

@@ -248,7 +248,9 @@ def test_the_predictions_outline_is_dashed_and_the_truths_is_not(browser, tmp_pa
     along = """const c = document.querySelector('#ct-dashes canvas'), n = c.width / 2 | 0;
         const d = c.getContext('2d').getImageData(c.width / 4 + 8, c.height / 4, n - 16, 1).data;
         return Array.from({length: n - 16}, (_, k) => d[4 * k + arguments[0]] > 150)"""
-    tick = "[...document.querySelectorAll('#ct-dashes .tick')].find(t => t.textContent.includes('{}')).firstElementChild.click()"
+    tick = (
+        "[...document.querySelectorAll('#ct-dashes .tick')].find(t => t.textContent.includes('{}')).firstElementChild.click()"
+    )
     browser.run(tick.format("prediction"))
     assert all(browser.run(along, 0))
     browser.run(tick.format("prediction"))
