@@ -153,7 +153,9 @@ def seeds(runs: list[dict]) -> str:
 
 
 def chip(status: str) -> str:
-    """One of the four words, or that it waits for runs, on its colour, as HTML: white on a dark tone, so that it reads on a light and on a dark page."""
+    """One of the four words, or that it waits for runs, on its colour, as HTML: white on a dark tone, so that it reads on
+    a light and on a dark page.
+    """
     style = "color:#fff;border-radius:1em;padding:.1em .7em;white-space:nowrap;font-size:.9em"
     return f'<span class="verdict" style="background:{CHIPS[status]};{style}">{status}</span>'
 
@@ -294,8 +296,8 @@ def _forest_row(number: str, c: dict, y: float, x) -> str:
 def undecided(decisions: Decided) -> pd.DataFrame:
     """Everything undecided that has an interval: what could have been seen, and how many patients would decide.
 
-    Fewest needed first. Columns claim, comparison, "difference" (in the claim's direction, from what would decide), "could be seen", "patients now",
-    "patients needed"; text cells.
+    Fewest needed first. Columns claim, comparison, "difference" (in the claim's direction, from what would decide), "could be
+    seen", "patients now", "patients needed"; text cells.
     """
     lines = []
     for claim, verdict in decisions:
@@ -340,7 +342,8 @@ def changed(results: list[dict], decisions: Decided) -> pd.DataFrame:
     """Which verdicts change when the question is put otherwise: no cut at 1 000 voxels, the scan as unit, the second cohort.
 
     A line for each claim that rests on comparisons; four columns of words. The second cohort is scored in DSC only, so a claim
-    that asks for other metrics too is marked there by `IN_PART`, and one that asks for others alone gets "–". Sensitivity, never the ledger's word.
+    that asks for other metrics too is marked there by `IN_PART`, and one that asks for others alone gets "–".
+    Sensitivity, never the ledger's word.
     """
     alone = _scans_alone(results)
     lines = {}
@@ -453,7 +456,8 @@ def ablation(contents: Sequence[dict]) -> str:
     """What flattening the maps and the channel weights cost networks that were trained with them, patient by patient.
 
     contents: of ablation-*.json. Of a patient the scans and runs are averaged; the interval is the rule's. What the network
-    leans on is said only where an interval lies below 0; where the whole interval lies within the margin, it is equivalent without.
+    leans on is said only where an interval lies below 0; where the whole interval lies within the margin, the
+    network is equivalent without the part.
     """
     if not contents:
         return "What the maps and the channel weights are worth to a network trained on real scans was not measured yet."
@@ -535,9 +539,8 @@ def volumes(results: list[dict]) -> str:
             f"On {int(row.patients)} real patients that the network had not seen, its LOV is off by "
             f"{signed(row['LOV bias'], 0)} % on average, and the limits of agreement are {limits}."
         ]
-        said.append(
-            f"The limits span {round(row['LOV high']) - round(row['LOV low'])} points: one patient's volume is known no better than that."
-        )
+        span = round(row["LOV high"]) - round(row["LOV low"])
+        said.append(f"The limits span {span} points: one patient's volume is known no better than that.")
     return "\n".join(f"- {s}" for s in [*said, carries_over(results)])
 
 
