@@ -122,8 +122,8 @@ def sides(table: report.Table, one: str, other: str) -> str:
     keeps = "keeps its side" if rest * mean > 0 else "changes its side"
     return (
         f"{(points > 0).sum()} of {count(len(points), 'patient')} lie on {one}'s side, {(points < 0).sum()} on {other}'s. "
-        f"Without the outermost, {outermost} ({signed(points[outermost])}), the mean is {signed(rest)} in place of {signed(mean)} "
-        f"points: it {keeps}."
+        f"Without the outermost, {outermost} ({signed(points[outermost])}), the mean is {signed(rest)} points in place of "
+        f"{signed(mean)}: it {keeps}."
     )
 
 
