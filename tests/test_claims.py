@@ -1,6 +1,7 @@
 """claims.py and grids.py: the paper's numbers as data, the paper against itself, decisions that follow their rule."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -354,6 +355,14 @@ def test_the_second_cohort_is_set_against_left_out_slices():
     assert own.slices["p3"] == 3
     assert claim.decide(runs(0.85)).status == claims.HOLDS
     assert claim.decide(runs(0.35)).status == claims.FAILS
+    for dsc, word in ((0.85, "gained"), (0.35, "lost")):
+        said = re.search(
+            r"([\d.]+) points are (gained|lost) \(95 % ([-+][\d.]+) … ([-+][\d.]+)", claim.decide(runs(dsc)).reason
+        )
+        size, low, high = (float(said[k]) for k in (1, 3, 4))
+        assert said[2] == word
+        assert low < size < high
+        assert (low + high) / 2 == pytest.approx(size, abs=0.1)  # the interval is of what the sentence tells
     undecided = claim.decide(runs(0.65))
     assert undecided.status == claims.OPEN
     assert "could have been seen" in undecided.reason
