@@ -194,10 +194,11 @@ def said(body: str) -> str:
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # it holds links too
 
     def mark(found: re.Match) -> str:
-        words = re.sub(r"<[^>]*>", "", found.group(1)).split()
-        return f'<td class="words">{found.group(1)}' if len(words) >= 8 else found.group(0)
+        words = re.sub(r"<[^>]*>", "", found.group(2)).split()
+        many = len(words) >= (8 if found.group(1) == "td" else 6)
+        return f'<{found.group(1)} class="words">{found.group(2)}' if many else found.group(0)
 
-    return re.sub(r"<td>((?:(?!</?t[dr]\b).)*)", mark, body, flags=re.DOTALL)
+    return re.sub(r"<(t[dh])>((?:(?!</?t[dhr]\b).)*)", mark, body, flags=re.DOTALL)
 
 
 def setup(app):

@@ -29,7 +29,7 @@ COLOURS = {
     "ESPNetv2": "C5",
     "DenseASPP": "C2",
     "DeepLabV3+": "C6",
-    "CE-Net": "C8",
+    "CE-Net": "#6b6b00",
     "V1, residual attention": "C1",
     "V2, attention gates": "C2",
     "V3, pyramid attention": "C9",
@@ -143,7 +143,7 @@ def table_figure(table: Table, metric: str = "DSC") -> Figure:
     ax.set_yticks(range(len(rows)), rows.index)
     ax.invert_yaxis()
     ax.set_xlabel(f"{metric}, %")
-    ax.set_title(f"{table.grid.title}\n{table.scale}", fontsize=9)
+    ax.set_title(f"{table.grid.title}\n{table.scale}", fontsize=9, loc="left")
     figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     return figure
 
@@ -169,7 +169,7 @@ def paired_differences(table: Table, one: str, other: str, metric: str = "DSC") 
     ax.set_yticks(range(len(every) + 1), [*every.index, f"mean of {found.patients}, 95 %"])
     ax.invert_yaxis()
     ax.set_xlabel(f"{metric}, {one} minus {other}, points")
-    ax.set_title(f"{one} and {other}, patient by patient\n{table.scale}", fontsize=9)
+    ax.set_title(f"{one} and {other}, patient by patient\n{table.scale}", fontsize=9, loc="left")
     return figure
 
 
@@ -273,7 +273,7 @@ def _names(ax: Axes, places: dict[str, tuple[float, float, str]], x: float) -> N
     for name, height in zip(order, heights, strict=True):
         at, y, colour = places[name]
         ax.plot([at, x], [y, height], color=colour, lw=0.8, alpha=0.6, zorder=1)
-        ax.annotate(name, (x, height), xytext=(3, 0), textcoords="offset points", color=colour, va="center", fontsize=8)
+        ax.annotate(name, (x, height), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def learning(measured: Sequence[dict]) -> Figure:

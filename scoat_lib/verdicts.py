@@ -234,7 +234,8 @@ def forest(decisions: Decided, dsc: bool = True) -> str:
         edges += [v for v in (c["difference"], c["paper"]) if v == v]
         edges += [min(max(v, -FRAME), FRAME) for v in (c["low"], c["high"]) if v == v]
     low, high = min(edges) - 1, max(edges) + 1
-    left, width, step, top = 330, 400, 22, 26
+    left = 14 + 6.6 * max((len(_label(*one)) for one in found), default=0)  # room for the longest name
+    width, step, top = 400, 26, 26
 
     def x(value: float) -> float:
         """The place of a value on the axis."""
@@ -253,11 +254,12 @@ def forest(decisions: Decided, dsc: bool = True) -> str:
         parts.append(_forest_row(number, c, top + step * index + step / 2, x))
     words = ", ".join(f"{c['one']} {'minus' if c['sign'] > 0 else 'below'} {c['other']} {_said(c)}" for _, c in found)
     return (
-        f'<div style="overflow-x:auto"><svg role="group" viewBox="0 0 {left + width + 30} {bottom + 40}" '
-        f'style="min-width:560px;max-width:820px;width:100%" font-size="13" font-family="inherit" fill="currentColor">'
+        f'<div style="overflow-x:auto"><svg role="group" viewBox="0 0 {left + width + 30:.0f} {bottom + 58}" '
+        f'style="min-width:620px;max-width:820px;width:100%" font-size="13" font-family="inherit" fill="currentColor">'
         f"<title>{html.escape(words)}</title>{''.join(parts)}"
-        f'<text x="{left + width + 25}" y="{bottom + 33}" text-anchor="end">points in the claim’s direction; '
-        f"dot and line: ours, 95 % (an arrow: farther still); diamond: the paper, filled where excluded</text></svg></div>"
+        f'<text x="10" y="{bottom + 34}">points in the claim’s direction; dot and line: ours, 95 % (arrow: farther)</text>'
+        f'<text x="10" y="{bottom + 51}">hollow dot: too few patients; diamond: the paper, filled where excluded</text>'
+        "</svg></div>"
     )
 
 
@@ -265,13 +267,19 @@ def _said(c: dict) -> str:
     return f"{signed(c['difference'])}, {c['status']}" if c["patients"] else report.NOT_RUN
 
 
-def _forest_row(number: str, c: dict, y: float, x) -> str:
-    """One line of the drawing."""
+def _label(number: str, c: dict) -> str:
     minus = "−" if c["sign"] > 0 else "below"
     metric = "" if c["metric"] == "DSC" else f", {c['metric']}"
-    label = html.escape(f"{number} · {c['one']} {minus} {c['other']}{metric}")
+    return f"{number} · {c['one']} {minus} {c['other']}{metric}"
+
+
+def _forest_row(number: str, c: dict, y: float, x) -> str:
+    """One line of the drawing."""
+    label = html.escape(_label(number, c))
     colour = _MARKS[c["status"]]
-    text = f'<a href="{CHAPTER[number]}.html"><text x="320" y="{y + 4}" text-anchor="end">{label}</text></a>'
+    text = (
+        f'<a href="{CHAPTER[number]}.html"><text x="{x(-math.inf) - 10:.0f}" y="{y + 4}" text-anchor="end">{label}</text></a>'
+    )
     if c["low"] == c["low"]:
         text += f'<line x1="{x(c["low"]):.1f}" x2="{x(c["high"]):.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="3"/>'
         for end, way in ((c["low"], -1), (c["high"], 1)):

@@ -10,10 +10,11 @@ document.addEventListener("DOMContentLoaded", () => {
 
 // What scrolls sideways can be reached and scrolled by keys: equations, tables, figures, printed lines.
 function reachable() {
-  const wide = "mjx-container[display], figure > div, .pst-scrollable-table-container, .cell_output, .cell_output .output, .cell_output figure, pre, div.math";
+  const wide = "mjx-container[display], figure > div, .pst-scrollable-table-container, .drawing, .cell_output, .cell_output .output, .cell_output .output > div, .cell_output figure, pre, div.math";
   for (const box of document.querySelectorAll(`.bd-article :is(${wide})`)) {
     const scrolls = ["auto", "scroll"].includes(getComputedStyle(box).overflowX) && box.scrollWidth > box.clientWidth + 1;
     box.classList.toggle("scrolls", scrolls && !box.matches("pre, mjx-container, div.math") && !box.parentElement.closest(".scrolls"));
+    box.classList.toggle("runs", scrolls && box.matches("div.math"));
     if (scrolls) box.tabIndex = 0;
     else if (box.tabIndex === 0 && box.tagName !== "PRE") box.removeAttribute("tabindex");
   }
