@@ -45,7 +45,7 @@ def choose_words(app, config) -> None:
     """The published address, where it is known, and the edition in the footer: that of CITATION.cff."""
     config.html_baseurl = os.environ.get("BOOK_ADDRESS", "")
     edition = yaml.safe_load((Path(app.srcdir) / "CITATION.cff").read_text())
-    config.html_theme_options["extra_footer"] = f"Edition {edition['version']}, {edition['date-released']}"
+    config.html_theme_options["extra_footer"] = f"Second edition, {edition['version']}, {edition['date-released']}"
     config.book_glossary = [list(pair) for pair in glossary((Path(app.srcdir) / "book" / "notation.md").read_text())]
 
 

@@ -528,7 +528,7 @@ def evaluation_readings() -> str:
         ["what a prediction uses", "DSC, primary", "DSC, pooled"],
         [[name, f"{v['primary']:.1f}", f"{v['pooled']:.1f}"] for name, v in r["output"].items()],
     )
-    average = table(["what is averaged", "DSC"], [[name, f"{v:.1f}"] for name, v in r["average"].items()])
+    average = table(["what is averaged", "DSC"], [[name, f"{v:.1f}"] for name, v in words.averages(r).items()])
     regions = table(
         ["connectivity", "regions of a", "a true region is found when", "RLP", "RLR"],
         [[v["connectivity"], v["per"], v["found"], f"{v['RLP']:.1f}", f"{v['RLR']:.1f}"] for v in r["regions"]],
@@ -616,7 +616,7 @@ def _seeds(table, results: list[dict]) -> str:
 def clone() -> str:
     """The commands that bring the download's script, and with it the scans, to a machine that has the package alone."""
     url, branch = repository()
-    return f"    !git clone -q --depth 1 --branch {branch} {url} book\n    !python book/data/download.py --output /content/ct"
+    return f"    ![ -d book ] || git clone -q --depth 1 --branch {branch} {url} book\n    !python book/data/download.py --output /content/ct"
 
 
 def minutes() -> str:
@@ -645,8 +645,13 @@ def table_files(folder: Path) -> str:
                 continue  # a row alone compares nothing
             csv = keep(folder, f"{name}.csv", one.rows.to_csv().encode())
             tex = keep(folder, f"{name}.tex", (report.as_latex(one) + "\n").encode())
-            rows.append([one.grid.title, one.scale, csv, tex])
-    return table(["table", "scale", "CSV", "LaTeX"], rows) if rows else "No table has two rows that were run yet."
+            run = f"{(one.rows['all patients'] > 0).sum()} of {len(one.grid.rows)}"
+            rows.append([one.grid.title, one.scale, run, csv, tex])
+    return (
+        table(["table", "scale", "rows that were run", "CSV", "LaTeX"], rows)
+        if rows
+        else "No table has two rows that were run yet."
+    )
 
 
 def run_files(folder: Path) -> str:

@@ -18,9 +18,9 @@ SLICES, MIRRORED = 200, 2  # of the scan that is priced; each slice goes through
 CORES = 8  # of the host, for each GPU
 # peaks in TFLOP/s without sparsity (float32 on the plain cores; 16 bits on the tensor cores), GB/s, GB: the makers' data sheets
 GPUS = {
-    "T4": {"float32": 8.1, "16 bits": 65, "GB/s": 320, "GB": 16},
-    "A100 (SXM, 80 GB)": {"float32": 19.5, "16 bits": 312, "GB/s": 2039, "GB": 80},
-    "H100 (SXM)": {"float32": 67, "16 bits": 989, "GB/s": 3350, "GB": 80},
+    "T4": {"float32": 8.1, "16 bits": 65, "GB/s": 320, "GB": 16, "bfloat16": False},
+    "A100 (SXM, 80 GB)": {"float32": 19.5, "16 bits": 312, "GB/s": 2039, "GB": 80, "bfloat16": True},
+    "H100 (SXM)": {"float32": 67, "16 bits": 989, "GB/s": 3350, "GB": 80, "bfloat16": True},
 }
 
 
@@ -187,16 +187,21 @@ def model(results: Path, scans: int = 10_000, gpus: int = 64) -> str:
     text = (
         f"Of the {need['network'] + need['host']:.1f} s that a scan took here, {need['network']:.1f} s are the network's and "
         f"{need['host']:.1f} s the host's: reading, doubts, resampling, lungs, writing. The network reaches "
-        f"{100 * need['share']:.0f} % of this processor's roof, and the model grants each GPU the same share of its own.\n\n"
+        f"{100 * need['share']:.0f} % of this processor's roof, and the model grants each GPU the same share of its own. Two things in it are a model's and not the program's: "
+        f"`scoat segment` computes in float32 on a GPU, and it takes one scan of a folder at a time, so that {CORES} cores "
+        f"need {CORES} folders.\n\n"
         f"{table}"
     )
     if need["training"]:
         work = 3 * need["training"]["flops"] * 16  # 512 × 512 has 16 times the pixels of the measured slice
         share = need["training"]["gflops"] / need["training"]["roof"]
-        rows = [
-            [name, f"{work * 1000 / (gpu['16 bits'] * 1e12):.0f} s", f"{work * 1000 / (gpu['16 bits'] * 1e12) / share:.0f} s"]
-            for name, gpu in GPUS.items()
-        ]
-        head = ["GPU", "at its peak", "modelled"]
+        rows = []
+        for name, gpu in GPUS.items():
+            for kind in (
+                ("float32", "16 bits") if gpu["bfloat16"] else ("float32",)
+            ):  # training knows bfloat16, no other 16 bits
+                least = work * 1000 / (gpu[kind] * 1e12)
+                rows.append([name, kind.replace("16 bits", "bfloat16"), f"{least:.0f} s", f"{least / share:.0f} s"])
+        head = ["GPU", "numbers", "at its peak", "modelled"]
         text += f"\n\nTraining on 1 000 slices of 512 × 512 at the published width 64, computed:\n\n{markdown(head, rows)}"
     return text

@@ -20,7 +20,7 @@ from scoat_lib import claims, report, rule
 from scoat_lib.cohort import patient_of
 from scoat_lib.grids import GRIDS
 from scoat_lib.metrics import METRICS
-from scoat_lib.words import count, listed, minus, signed
+from scoat_lib.words import against_readers, count, listed, minus, signed
 
 CHAPTER = {
     "1": "12-networks",
@@ -648,8 +648,7 @@ def findings(results: list[dict], folder) -> list[str]:
         a = agreement["DSC, per cent"]
         readers = (
             f"Two radiologists who outlined the same {a['scans']} scans agree to a mean DSC of {a['mean']:.1f} "
-            f"({a['lowest']:.1f} to {a['highest']:.1f}): a network in that range agrees with a reader as well as "
-            "another reader does."
+            f"({a['lowest']:.1f} to {a['highest']:.1f}). {against_readers(results, agreement)}"
         )
     else:
         readers = "How two readers agree was not measured."

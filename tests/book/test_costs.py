@@ -67,7 +67,9 @@ def test_many_scans_wait_for_the_slower_of_gpu_and_host(kept):
     # 4 s of the host on 8 cores are 0.5 s; a T4's bandwidth needs 20 GB / 320 GB/s = 0.0625 s, by the share 0.125 s
     assert "| T4 | 0.50 s | the host's 8 cores | 0.0 min | 0.0 GPU hours |" in text
     assert "| T4 | 1.39 min" not in text
-    assert "| T4 | 74 s | 295 s |" in text  # 3 · 100 GFLOP · 16 · 1 000 slices by 65 TFLOP/s, by a quarter of the roof
+    assert "| T4 | float32 | 593 s | 2370 s |" in text  # 3 · 100 GFLOP · 16 · 1 000 slices by 8.1 TFLOP/s, by a quarter
+    assert "| T4 | bfloat16" not in text  # it has none, and training knows no other 16 bits
+    assert "| A100 (SXM, 80 GB) | bfloat16 | 15 s | 62 s |" in text
 
 
 def test_a_missed_goal_shows_its_limit(kept):

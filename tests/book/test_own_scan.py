@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scoat_lib import report
+import numpy as np
+
+from scoat_lib import report, words
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "book" / "own-scan.md").read_text()
@@ -62,4 +64,26 @@ def test_the_path_of_a_scan_is_drawn_when_the_site_is_built(tmp_path):
     text = (tmp_path / "own-scan.md").read_text()
     assert 'id="drawing-path"' in text
     assert f"above {weights.load().threshold:g}" in text
-    assert "<!-- path" not in text
+    assert "<!-- path" not in PAGE
+
+
+def test_the_page_says_how_wrong_a_volume_may_be():
+    """Bias, limits of agreement and the change to believe, recomputed from the runs at both thresholds."""
+    runs = words.of_network(report.load(ROOT / "results"), "scoatnet")
+    for cut, bias in (
+        ("0.5", "{:.0f} % too small on average at threshold 0.5"),
+        ("0.3", "it is {:.0f} % too large on average"),
+    ):
+        whole: dict[str, np.ndarray] = {}
+        for result in runs:
+            for scan in result["patients"]:
+                more = result["measures"][scan]
+                whole[more["patient"]] = whole.get(more["patient"], np.zeros(3)) + more["thresholds"][cut][:3]
+        large = np.array([v for v in whole.values() if v[0] + v[2] >= report.LEAST])
+        assert f"{len(large)} patients with at least 1 000 lesion voxels" in PAGE
+        error = 100 * ((large[:, 0] + large[:, 1]) / (large[:, 0] + large[:, 2]) - 1)
+        assert bias.format(abs(error.mean())) in PAGE
+        half = 1.96 * error.std(ddof=1)
+        assert f"{np.sqrt(2) * half:.0f} %" in PAGE
+    limits = f"from {error.mean() - half:.0f} to {error.mean() + half:+.0f} %".replace("-", "−")
+    assert limits in PAGE
