@@ -616,7 +616,8 @@ def _seeds(table, results: list[dict]) -> str:
 def clone() -> str:
     """The commands that bring the download's script, and with it the scans, to a machine that has the package alone."""
     url, branch = repository()
-    return f"    ![ -d book ] || git clone -q --depth 1 --branch {branch} {url} book\n    !python book/data/download.py --output /content/ct"
+    fetch = f"    ![ -d book ] || git clone -q --depth 1 --branch {branch} {url} book\n"
+    return fetch + "    !python book/data/download.py --output /content/ct"
 
 
 def minutes() -> str:

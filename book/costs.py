@@ -187,10 +187,9 @@ def model(results: Path, scans: int = 10_000, gpus: int = 64) -> str:
     text = (
         f"Of the {need['network'] + need['host']:.1f} s that a scan took here, {need['network']:.1f} s are the network's and "
         f"{need['host']:.1f} s the host's: reading, doubts, resampling, lungs, writing. The network reaches "
-        f"{100 * need['share']:.0f} % of this processor's roof, and the model grants each GPU the same share of its own. Two things in it are a model's and not the program's: "
-        f"`scoat segment` computes in float32 on a GPU, and it takes one scan of a folder at a time, so that {CORES} cores "
-        f"need {CORES} folders.\n\n"
-        f"{table}"
+        f"{100 * need['share']:.0f} % of this processor's roof, and the model grants each GPU the same share of its own. Two "
+        "things in it are a model's and not the program's: `scoat segment` computes in float32 on a GPU, and it takes one "
+        f"scan of a folder at a time, so that {CORES} cores need {CORES} folders.\n\n{table}"
     )
     if need["training"]:
         work = 3 * need["training"]["flops"] * 16  # 512 × 512 has 16 times the pixels of the measured slice

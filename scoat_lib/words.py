@@ -450,19 +450,30 @@ def told_apart(results: list[dict], grid: str, one: str) -> str:
 
 
 def trade(table: Table | None, order: Sequence[str] = ("BCE", "BCE-Dice", "Dice", "IoU")) -> str:
-    """Sensitivity and precision in the order that the formulas ask for, and whether the rows keep it."""
-    rows = pd.DataFrame() if table is None else table.rows.loc[[o for o in order if table.rows.patients[o] > 0]]
-    if len(rows) < 2:
+    """Sensitivity and precision in the order that the formulas ask for, over the patients that these rows share.
+
+    Whether the rows keep the order is said only from `rule.FEWEST` patients on.
+    """
+    frames = {} if table is None else {o: table.patients[o] for o in order if len(table.patients[o])}
+    if len(frames) < 2:
         return f"Sensitivity and precision by loss: {NOT_RUN}, or one loss only."
-    n = rows.patients.astype(int)
-    text = "; ".join(f"{label} SEN {r.SEN:.1f} and PPV {r.PPV:.1f} %" for label, r in rows.iterrows())
-    rises, falls = (np.diff(rows.SEN) > 0).all(), (np.diff(rows.PPV) < 0).all()
+    frames = {label: frame[frame.lesion_voxels >= report.LEAST] for label, frame in frames.items()}
+    shared = pd.concat({label: 100 * frame[["SEN", "PPV"]] for label, frame in frames.items()}, axis=1, join="inner")
+    if not len(shared):
+        return "Sensitivity and precision by loss: no patient is shared by the rows that were run."
+    rows = shared.mean().unstack()  # a mean over other patients is another mean
+    text = "; ".join(f"{label} SEN {rows.SEN[label]:.1f} and PPV {rows.PPV[label]:.1f} %" for label in frames)
+    text = f"Over {count(len(shared), 'patient')} that these rows share: {text}."
+    if len(shared) < rule.FEWEST:
+        return f"{text} Too few to say whether they keep the order that the formulas ask for."
+    sen, ppv = (rows[metric][list(frames)] for metric in ("SEN", "PPV"))
+    rises, falls = (np.diff(sen) > 0).all(), (np.diff(ppv) < 0).all()
     kept = {
         (True, True): "The order is the one that the formulas ask for.",
         (True, False): "Sensitivity rises in that order, but precision does not fall at each step.",
         (False, True): "Precision falls in that order, but sensitivity does not rise at each step.",
     }.get((bool(rises), bool(falls)), "Neither keeps the order that the formulas ask for.")
-    return f"{text} (n = {n.min()}). {kept}" if n.min() == n.max() else f"{text} (n = {n.min()} to {n.max()}). {kept}"
+    return f"{text} {kept}"
 
 
 def lost(table: Table | None, label: str = "MAE") -> str:

@@ -64,7 +64,7 @@ def test_the_path_of_a_scan_is_drawn_when_the_site_is_built(tmp_path):
     text = (tmp_path / "own-scan.md").read_text()
     assert 'id="drawing-path"' in text
     assert f"above {weights.load().threshold:g}" in text
-    assert "<!-- path" not in PAGE
+    assert "<!-- path" not in text
 
 
 def test_the_page_says_how_wrong_a_volume_may_be():
