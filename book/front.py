@@ -39,7 +39,7 @@ LINES = {
     "13-attention-compared": "Table III again: four ways to put attention into UNet++.",
     "14-attention-maps": "Three questions to put to a map before you believe it.",
     "15-follow-up": "Volumes over weeks: how far one patient's number can be trusted.",
-    "16-ledger": "Every claim of the paper, and the word that follows from what was run.",
+    "16-ledger": "Every claim of the paper, and its verdict by what was run.",
     "17-what-goes-wrong": "Five mistakes that flatter a score, made on purpose.",
     "18-beyond": "Thresholds, doubt, calibration: what the paper did not try.",
 }

@@ -446,18 +446,14 @@ def maps(results: list[dict], ablations: Sequence[dict] = ()) -> str:
     found = decided(results, "5a", "5b", "5c")
     reasons = {_why(verdict) for _, verdict in found}
     if len(reasons) == 1:  # none has been measured enough
-        said = [f"Claims {_list([c.number for c, _ in found])} are {found[0][1].status}: {reasons.pop()}."]
+        said = [f"Claims {_list([c.number for c, _ in found])} {_hold(found[0][1].status, len(found))}: {reasons.pop()}."]
     else:
-        said = [f"Claim {c.number} ({_small(c.text)}) {_is(v.status)}: {_why(v)}." for c, v in found]
+        said = [f"Claim {c.number} ({_small(c.text)}) {_hold(v.status, 1)}: {_why(v)}." for c, v in found]
     return "\n".join(f"- {s}" for s in [ablation(ablations), *said])
 
 
 def _small(text: str) -> str:
     return text[0].lower() + text[1:]
-
-
-def _is(status: str) -> str:
-    return status if status in (claims.HOLDS, claims.FAILS) else f"is {status}"
 
 
 def ablation(contents: Sequence[dict]) -> str:
@@ -555,7 +551,7 @@ def volumes(results: list[dict]) -> str:
 def carries_over(results: list[dict]) -> str:
     """Claim 7a, another scanner, in a sentence: slice DSC on the second cohort beside that on left-out slices of its own."""
     ((_, verdict),) = decided(results, "7a")
-    return f"Claim 7a (another scanner) {_is(verdict.status)}: {_why(verdict)}."
+    return f"Claim 7a (another scanner) {_hold(verdict.status, 1)}: {_why(verdict)}."
 
 
 def leak(results: list[dict]) -> str:

@@ -150,6 +150,7 @@ def test_sentences_read_well_whatever_is_there(case):
         assert not re.search(r"\bnan\b|\binf\b|None|\{|\}", text), (what, text)
         assert not re.search(r"  |\.\.|:\.| ,|\( |, and \.", text), (what, text)
         assert text.rstrip().endswith("."), (what, text)
+        assert not re.search(r"\b(is|are) (waits?|holds?|does)\b", text), (what, text)
         assert "-" not in re.sub(r"[A-Za-z)]-[A-Za-z]|^- ", "", text, flags=re.M), (what, "a hyphen stands for a minus", text)
 
 
