@@ -54,7 +54,7 @@ _MARKS = {
     claims.UNTESTABLE: "#8e78c4",
     claims.WAITS: "#b58a2a",
 }
-FRAME = 20.0  # points: an interval that reaches farther ends in an arrow, so that the others can be told from dots
+FRAME = 20.0  # points: what reaches farther ends in an arrow or a number, so that the others can be told from dots
 NOTHING = "Nothing of this was run yet."
 IN_PART = "in DSC alone: "  # before a word that speaks of a part of the claim
 
@@ -231,8 +231,8 @@ def forest(decisions: Decided, dsc: bool = True) -> str:
                 found.append((claim.number, c))
     edges = [0.0, 5.0, -5.0]
     for _, c in found:
-        edges += [v for v in (c["difference"], c["paper"]) if v == v]
-        edges += [min(max(v, -FRAME), FRAME) for v in (c["low"], c["high"]) if v == v]
+        edges += [c["paper"]] if c["paper"] == c["paper"] else []
+        edges += [min(max(v, -FRAME), FRAME) for v in (c["difference"], c["low"], c["high"]) if v == v]
     low, high = min(edges) - 1, max(edges) + 1
     left = 14 + 6.6 * max((len(_label(*one)) for one in found), default=0)  # room for the longest name
     width, step, top = 400, 26, 26
@@ -289,6 +289,12 @@ def _forest_row(number: str, c: dict, y: float, x) -> str:
     if c["patients"]:
         inside = f'fill="{colour}"' if c["low"] == c["low"] else f'fill="none" stroke="{colour}" stroke-width="2"'
         text += f'<circle cx="{x(c["difference"]):.1f}" cy="{y}" r="4.5" {inside}/>'
+        way = 1 if c["difference"] > 0 else -1
+        if x(c["difference"]) == x(c["difference"] + way):  # the dot lies beyond the frame: its number stands beside it
+            anchor = "end" if way > 0 else "start"
+            beside = x(c["difference"]) - 10 * way
+            number = f"{signed(c['difference'])} {'→' if way > 0 else '←'}"
+            text += f'<text x="{beside:.1f}" y="{y + 4}" text-anchor="{anchor}">{number}</text>'
     else:
         # right of the diamond where that would lie on the words
         begin = x(0) if not 0 <= x(c["paper"]) - x(0) < 60 else x(c["paper"])

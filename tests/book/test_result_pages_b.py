@@ -245,6 +245,9 @@ def test_an_interval_beyond_the_forests_frame_ends_in_an_arrow_and_leaves_the_ot
 
     wide, narrow = one(-102.0, 104.0, 4.7), one(-1.0, 4.5, 4.7)
     claim = claims.CLAIMS[0]
+    nan = float("nan")
+    far = narrow | {"difference": 78.1, "low": nan, "high": nan, "status": claims.WAITS, "patients": 2}
+    assert ">+78.1 →</text>" in verdicts.forest([(claim, claims.Verdict(claims.OPEN, "", (narrow, far)))])
     text = verdicts.forest([(claim, claims.Verdict(claims.OPEN, "", (wide, narrow)))])
     lines = [
         (float(a), float(b))
