@@ -183,6 +183,20 @@ def test_sentences_tell_the_numbers():
     assert "UNet++ minus" not in words.comparison(claims.compare([], grids.get("table2"), "SCOAT-Net", "UNet++"))
 
 
+def test_losses_are_compared_over_the_patients_that_they_share():
+    """A row of one fold beside rows of five: its mean is of other patients, and a few say nothing of an order."""
+    results = CASES["all"]
+    part = [r for r in results if r["recipe"]["loss"] != "dice" or r["recipe"]["fold"] == 0]
+    table = report.tables(part, grids.get("table1"))[0]
+    dice, first = (f[f.lesion_voxels >= report.LEAST] for f in (table.patients["Dice"], table.patients["BCE"]))
+    assert len(dice) < len(first)
+    text = words.trade(table)
+    assert f"Over {words.count(len(dice), 'patient')} that these rows share" in text
+    assert f"BCE SEN {100 * first.loc[dice.index].SEN.mean():.1f}" in text
+    assert ("Too few" in text) == (len(dice) < 5)
+    assert "Too few" not in words.trade(report.tables(results, grids.get("table1"))[0])
+
+
 def test_a_comparison_with_the_sign_turned_keeps_its_rows_apart():
     found = claims.compare(CASES["all"], grids.get("table2"), "PSPNet", "SCOAT-Net", sign=-1)
     assert found["status"] == claims.HOLDS
