@@ -224,7 +224,7 @@ def test_tables_for_a_page_have_a_line_for_every_row(case):
 def test_a_page_reads_what_studies_wrote_or_says_not_run():
     assert "not run" in words.readings(None)
     measured = {
-        "patients": {"all": ["a", "b"]},
+        "patients": {"all": ["a", "b"], "primary": ["a"]},
         "average": {"all patients": 60.0, "all voxels pooled": 80.0, "x": None},
         "regions": [
             {"connectivity": c, "per": p, "found": "holds-centre", "RLP": v}
@@ -233,6 +233,7 @@ def test_a_page_reads_what_studies_wrote_or_says_not_run():
     }
     text = words.readings(measured)
     assert "60 % (all scans) or 80 % (all voxels pooled)" in text
+    assert "Over the 1 of at least 1 000 lesion voxels its RLP is 30 %" in text
     assert "not compared" in words.about_readers(None)
     assert not len(words.readers(None))
 
@@ -379,7 +380,7 @@ def test_8_every_short_name_is_written_out_before_the_first_symbol():
         "region-level recall", "95th percentile of the Hausdorff distance",
     ):  # fmt: skip
         assert 0 <= text.index(word) < first, word
-    for symbol in ("DSC", "SEN", "PPV", "VA", "RLP", "RLR", "HD95", "*N*ₐ", "*N*ₚ", "*N*ₜ", "*N*_b"):
+    for symbol in ("DSC", "SEN", "PPV", "VA", "RLP", "RLR", "HD95", "*N*ₐ", "*N*ₚ", "*N*ₜ", "*N*{sub}`b`"):
         assert 0 <= text.index(symbol) < first, symbol
 
 
