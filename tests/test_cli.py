@@ -219,7 +219,7 @@ def test_an_experiment_does_what_is_missing_and_a_report_shows_it(data_folder, t
     assert {"table3.tex", "table3.png", "table3-figure3.png"} <= {p.name for p in (tmp_path / "out").iterdir()}
     refused = scoat("report", "table3", "--results", tmp_path / "r", "-o", tmp_path / "out", "--format", "latex", code=3)
     assert "exists" in refused.stderr
-    assert "UNDECIDED" in scoat("report", "--claims", "--results", tmp_path / "r").stdout
+    assert "WAITS FOR RUNS" in scoat("report", "--claims", "--results", tmp_path / "r").stdout
 
 
 @pytest.mark.parametrize(

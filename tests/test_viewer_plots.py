@@ -246,15 +246,22 @@ def test_cost_stands_against_score_with_an_interval_and_a_name():
     figure = plots.against_cost(table, {"SCOAT-Net": 1000.0, "U-Net": 380.0}, "GFLOP")
     ax = figure.axes[0]
     assert [t.get_text() for t in ax.texts] == ["U-Net", "SCOAT-Net"]
-    bars, dots = ([line for line in ax.lines if len(line.get_xdata()) == n] for n in (2, 1))
+    pairs, dots = ([line for line in ax.lines if len(line.get_xdata()) == n] for n in (2, 1))
+    bars = [line for line in pairs if line.get_xdata()[0] == line.get_xdata()[1]]
+    ties = [line for line in pairs if line not in bars]  # from each dot to its name, in the order of the names
+    assert [line.get_xdata()[0] for line in ties] == [380, 1000]
     assert [line.get_xdata()[0] for line in dots] == [380, 1000]
     for bar, dot in zip(bars, dots, strict=True):
         low, high = bar.get_ydata()
         assert low < dot.get_ydata()[0] < high
     assert dots[1].get_ydata()[0] == pytest.approx(67.5)
     plt.close(figure)
-    figure = plots.against_cost(table, {"SCOAT-Net": 1000.0, "U-Net": 900.0}, "GFLOP")
-    assert [t.get_ha() for t in figure.axes[0].texts] == ["right", "left"], "no name lies on a neighbour's interval"
+    alike = table.patients | {"U-Net": table.patients["SCOAT-Net"]}
+    same = report.Table(table.grid, {}, "d", table.rows.assign(DSC=67.5), alike)
+    figure = plots.against_cost(same, {"SCOAT-Net": 1000.0, "U-Net": 900.0}, "GFLOP")
+    heights = sorted(t.xy[1] for t in figure.axes[0].texts)
+    points = np.diff(figure.axes[0].transData.transform([(1000, y) for y in heights])[:, 1])[0] * 72 / figure.dpi
+    assert points > 8, "names of equal scores stand a line apart"
     plt.close(figure)
     few = report.Table(table.grid, {}, "d", table.rows, table.patients | {"U-Net": table.patients["U-Net"].head(2)})
     figure = plots.against_cost(few, {"SCOAT-Net": 1000.0, "U-Net": 380.0}, "GFLOP")

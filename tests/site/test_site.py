@@ -382,7 +382,7 @@ def test_the_footer_names_the_edition_that_is_cited_and_installed(html):
     edition = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == edition["version"]
     for page in html.glob("book/*.html"):
-        assert f"Edition {edition['version']}, {edition['date-released']}" in page.read_text()
+        assert f"Second edition, {edition['version']}, {edition['date-released']}" in page.read_text()
 
 
 def test_pages_say_what_they_show_and_claim_no_address_that_is_not_known(html):
