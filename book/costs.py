@@ -196,9 +196,8 @@ def model(results: Path, scans: int = 10_000, gpus: int = 64) -> str:
         share = need["training"]["gflops"] / need["training"]["roof"]
         rows = []
         for name, gpu in GPUS.items():
-            for kind in (
-                ("float32", "16 bits") if gpu["bfloat16"] else ("float32",)
-            ):  # training knows bfloat16, no other 16 bits
+            kinds = ["float32", "16 bits"] if gpu["bfloat16"] else ["float32"]  # training knows no other 16 bits
+            for kind in kinds:
                 least = work * 1000 / (gpu[kind] * 1e12)
                 rows.append([name, kind.replace("16 bits", "bfloat16"), f"{least:.0f} s", f"{least / share:.0f} s"])
         head = ["GPU", "numbers", "at its peak", "modelled"]

@@ -6,12 +6,14 @@ first; results/PROTOCOL.md, "Rule"). A comparison
 - holds, if the interval lies above 0 in the claim's direction;
 - does not hold, if it lies below 0, or if the two are equivalent (DSC only, the whole interval within ±3 points) where the
   paper's own difference is larger than that;
-- is undecided else, and always with fewer than five patients.
+- waits for runs, if it has no interval: nothing was run, or on fewer than five patients;
+- is undecided else.
 
 Beside the word stand, where true, that the two are equivalent and that the paper's size is excluded; and for what is undecided
 the smallest difference that could have been seen.
 
-A claim of several comparisons holds if each holds, and does not hold if one is refuted after Holm's correction over them all.
+A claim of several comparisons holds if each holds, does not hold if one is refuted after Holm's correction over them all, and
+waits for runs while none of them has an interval.
 """
 
 from __future__ import annotations

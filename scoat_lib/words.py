@@ -410,7 +410,7 @@ def best_and_worst(table: Table | None) -> str:
 
 
 def told_apart(results: list[dict], grid: str, one: str) -> str:
-    """Which rows differ from `one` in DSC after Holm's correction over all rows, which do not, which were not run.
+    """Which rows differ from `one` in DSC after Holm's correction over those that were run, which do not, which are equivalent.
 
     Those that only their own interval sets apart are named: one of so many comparisons leans out by chance.
     """

@@ -5,7 +5,7 @@ const MOVES = "Turn the wheel over the picture, or use the arrow keys, to move t
 const DRAGS = "Drag over the picture: to the right widens the window, downward raises its level. ";
 const OUTLINES = { truth: "#ff5a4d", prediction: "#00d5e6" };
 
-// The borders of a mask, each traced as one closed line so that dashes run on; of two ways at a corner the one that turns back.
+// The borders of a mask, each traced as one closed line so that dashes run on; where two meet at a corner, each stays with its pixel.
 function outline(mask, rows, columns, [tall, wide]) {
   const path = new Path2D(), stride = columns + 1, edges = new Map();
   const add = (from, to) => edges.set(from, [...(edges.get(from) ?? []), to]);

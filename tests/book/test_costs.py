@@ -76,3 +76,11 @@ def test_a_missed_goal_shows_its_limit(kept):
     text = costs.speed(kept)
     assert "**missed** | so; lungs 14 % |" in text
     assert "The load was 0.5 to 0.5" in text
+
+
+def test_the_faq_quotes_the_measured_memory_of_a_scan():
+    root = Path(__file__).parents[2]
+    (line,) = json.loads((root / "results" / "speed" / "cpu.json").read_text())["parts"]["memory"]["lines"]
+    (most,) = [row["MB"] for row in line["rows"] if row["slices"] == 200]
+    # the whole process with its libraries, of which the scan's own part grows with the slices
+    assert f"About {most / 1000:.1f} GB for 512 × 512 × 200 voxels" in (root / "book" / "faq.md").read_text()
