@@ -183,6 +183,24 @@ def test_sentences_tell_the_numbers():
     assert "UNet++ minus" not in words.comparison(claims.compare([], grids.get("table2"), "SCOAT-Net", "UNet++"))
 
 
+def test_of_many_rows_one_that_leans_out_alone_is_not_set_apart(monkeypatch):
+    """Its own interval lies above 0, its p is 0.03, and among eight comparisons that is nothing."""
+    compare = claims.compare
+
+    def leaning(results, grid, one, other):
+        low, high, p = (0.3, 4.0, 0.03) if other == "Attention U-Net" else (-3.0, 4.0, 0.7)
+        known = {"low": low, "high": high, "p": p, "difference": (low + high) / 2, "visible": 4.0, "equivalent": False}
+        return compare(results, grid, one, other) | known
+
+    monkeypatch.setattr(claims, "compare", leaning)
+    text = words.told_apart(CASES["all"], "table2", "SCOAT-Net")
+    assert " below SCOAT-Net, by" not in text
+    assert re.match(
+        r"[^;]*Attention U-Net[^;]* cannot be told apart from it \(after Holm's correction for 8 comparisons\)", text
+    )
+    assert "Attention U-Net lies below it by its own interval alone" in text
+
+
 def test_losses_are_compared_over_the_patients_that_they_share():
     """A row of one fold beside rows of five: its mean is of other patients, and a few say nothing of an order."""
     results = CASES["all"]
