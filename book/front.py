@@ -186,7 +186,7 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
     flat = (report.NOT_RUN, "–", "What its attention maps are worth to a trained SCOAT-Net.")
     if ablations:
         found = verdicts.flattening(ablations, "all maps flat")
-        word = claims.OPEN if math.isnan(found.low) or found.low <= 0 <= found.high else "measured"
+        word = verdicts.flattening_word(found)
         beside = "" if math.isnan(found.low) else f"95 % {signed(found.low)} … {signed(found.high)}, "
         about = f"points of DSC when each attention map is replaced by its mean ({beside}{count(found.patients, 'patient')})."
         flat = (word, signed(found.mean), about)
@@ -194,7 +194,7 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
     if agreement:
         a = agreement["DSC, per cent"]
         about = f"% DSC between two radiologists, the mean over {a['scans']} scans ({a['lowest']:.1f} to {a['highest']:.1f})."
-        readers = ("measured", f"{a['mean']:.1f}", about)
+        readers = (verdicts.MEASURED, f"{a['mean']:.1f}", about)
     return [
         points("table2", "SCOAT-Net", "UNet++", "SCOAT-Net minus UNet++"),
         (best.status if seen or few else report.NOT_RUN, str(hold), f"{table}."),

@@ -56,6 +56,7 @@ _MARKS = {
 }
 FRAME = 20.0  # points: what reaches farther ends in an arrow or a number, so that the others can be told from dots
 NOTHING = "Nothing of this was run yet."
+MEASURED, EQUIVALENT = "measured", "equivalent"
 IN_PART = "in DSC alone: "  # before a word that speaks of a part of the claim
 
 
@@ -471,7 +472,7 @@ def ablation(contents: Sequence[dict]) -> str:
     """
     if not contents:
         return "What the maps and the channel weights are worth to a network trained on real scans was not measured yet."
-    said, leans, alike, unsure, n = [], [], [], [], 0
+    said, leans, better, alike, unsure, n = [], [], [], [], [], 0
     for words, key, what in (
         ("every attention map", "all maps flat", "its maps"),
         ("every node's channel weights", "all channel weights flat", "its channel weights"),
@@ -483,15 +484,18 @@ def ablation(contents: Sequence[dict]) -> str:
             f"replacing {words} by {'its' if key == 'all maps flat' else 'their'} mean changes the DSC by "
             f"{signed(found.mean)} points{interval}"
         )
-        if found.high < 0:
-            leans.append(what)
-        elif found.low > -rule.MARGIN and found.high < rule.MARGIN:
+        word = flattening_word(found)
+        if word == MEASURED:
+            (leans if found.high < 0 else better).append(what)
+        elif word == EQUIVALENT:
             alike.append(f"{what}: a loss of more than {max(0.0, -found.low):.1f} points is excluded")
         else:
             unsure.append(what)
     text = f"In {count(len(contents), 'run')}, over {count(n, 'patient')} that a run had not seen: {'; '.join(said)}."
     if leans:
         text += f" So the network leans on {_list(leans)}."
+    if better:
+        text += f" It does better without {_list(better)}."
     if alike:
         text += f" It is equivalent within ±{rule.MARGIN:g} points without {'; without '.join(alike)}."
     return text + (f" Whether the network leans on {' or on '.join(unsure)} is undecided." if unsure else "")
@@ -509,6 +513,14 @@ def flattening(contents: Sequence[dict], key: str) -> rule.Interval:
     ]
     frame = pd.DataFrame(rows, columns=["patient", "fold", "lost"]).groupby("patient").mean()
     return rule.interval(frame.lost, frame.fold)
+
+
+def flattening_word(found: rule.Interval) -> str:
+    """The one word for a change by flattening: `MEASURED` (0 is excluded), `EQUIVALENT` (within the margin), or undecided."""
+    if found.high < 0 or found.low > 0:
+        return MEASURED
+    alike = found.low > -rule.MARGIN and found.high < rule.MARGIN
+    return EQUIVALENT if alike else claims.OPEN
 
 
 def areas(results: list[dict], nodes: Sequence[str]) -> pd.DataFrame:
