@@ -498,17 +498,27 @@ def headlines() -> str:
 
 
 def provenance() -> str:
-    """Every result with its recipe's main fields and where it was made; a sentence where there is none."""
-    from scoat_lib import report
+    """Every result: its row, where it was made and its file; what all of them share is said once. A sentence where there is none."""
+    from scoat_lib import experiments, grids, report, training
 
-    rows = []
-    for result in report.load(RESULTS):
-        r, p = result["recipe"], result["provenance"]
-        what = [r["network"], r["loss"], r["width"], r["epochs"], r["fold"], r["seed"]]
-        rows.append([*what, (p["commit"] or "unknown")[:8], p["device"], round(p["seconds"] / 60), p["date"]])
-    if not rows:
+    results = report.load(RESULTS)
+    if not results:
         return "No run is in `results/` yet."
-    return table(["network", "loss", "width", "epochs", "fold", "seed", "commit", "device", "minutes", "date"], sorted(rows))
+    columns = ["fold", "seed", "width", "epochs", "commit", "device", "minutes", "date"]
+    rows = []
+    for result in results:
+        r, p = result["recipe"], result["provenance"]
+        labels = [report.row_of(result, grids.get(name)) for name in ("table2", "table1", *grids.GRIDS)]
+        key = experiments.key(training.Recipe.from_dict(r), result["data"]["fingerprint"])
+        of_run = {name: r[name] for name in columns[:4]}
+        of_run |= {"commit": (p["commit"] or "unknown")[:8], "device": p["device"], "date": p["date"]}
+        of_run["minutes"] = round(p["seconds"] / 60)
+        rows.append((next(filter(None, labels), r["network"]), of_run, f"`{key}.json`"))
+    shared = [name for name in columns if len(rows) > 1 and len({of_run[name] for _, of_run, _ in rows}) == 1]
+    told = [name for name in columns if name not in shared]
+    same = ", ".join(f"{name} {rows[0][1][name]}" for name in shared)
+    lines = sorted([label, *(of_run[name] for name in told), file] for label, of_run, file in rows)
+    return (f"All of them: {same}.\n\n" if same else "") + table(["row", *told, "file in `results/`"], lines)
 
 
 def evaluation_readings() -> str:
