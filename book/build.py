@@ -498,7 +498,7 @@ def headlines() -> str:
 
 
 def provenance() -> str:
-    """Every result: its row, where it was made and its file; what all of them share is said once. A sentence where there is none."""
+    """Every result: its row, where it was made and its file; what all share is said once. A sentence where there is none."""
     from scoat_lib import experiments, grids, report, training
 
     results = report.load(RESULTS)
