@@ -100,11 +100,15 @@ def comparison(found: dict) -> str:
     text += f" That {found['one']} is the {better} of the two **{word}**."
     beside = [f"They are equivalent within ±{rule.MARGIN:g} points."] if found["equivalent"] else []
     if found["excluded"]:
-        beside.append(f"The paper's {found['paper']:.1f} points are excluded.")
+        beside.append(f"A difference as large as the paper's {found['paper']:.1f} points is excluded here.")
     if found["status"] == claims.OPEN:
         needed = found["needed"]
-        wanted = "no number of patients would decide it" if math.isinf(needed) else f"about {needed:.0f} patients would decide"
-        beside.append(f"{found['visible']:.1f} points could have been seen; {wanted}.")
+        wanted = (
+            "no number of patients would decide it" if math.isinf(needed) else f"about {needed:.0f} patients would decide it"
+        )
+        beside.append(
+            f"A true difference of {found['visible']:.1f} points could have been seen. If the one measured is true, {wanted}."
+        )
     return " ".join([text, *beside])
 
 
@@ -203,9 +207,9 @@ def against_readers(results: list[dict], agreement: dict | None, network: str = 
         return f"{label} beside the readers: {NOT_RUN} on a scan that both have read."
     which = "On the one scan" if len(frame) == 1 else f"Over the {len(frame)} scans"
     return (
-        f"{which} of at least {LEAST} lesion voxels that both have read and its fold left out, "
-        f"{label} has a mean DSC of {frame['first'].mean():.1f} % with the first reader and {frame.second.mean():.1f} % with "
-        f"the second; the two readers have {frame.readers.mean():.1f} % with each other."
+        f"{which} of at least {LEAST} lesion voxels that both have outlined, {label}, always trained without the patient, has "
+        f"a mean DSC of {frame['first'].mean():.1f} % with the first reader and {frame.second.mean():.1f} % with the second; "
+        f"the two readers have {frame.readers.mean():.1f} % with each other."
     )
 
 
@@ -225,9 +229,14 @@ def beside_readers(results: list[dict], agreement: dict | None, names: dict[str,
 
 
 def averages(measured: dict) -> dict[str, float]:
-    """DSC in per cent by what is averaged. A file that does not part scans from patients averaged scans."""
-    parted = "all scans" in measured["average"]
-    return {name if parted or name != "all patients" else "all scans": v for name, v in measured["average"].items()}
+    """DSC in per cent by what is averaged, named for a reader. A file that does not part scans from patients averaged scans."""
+    plainly = {
+        "all slices, empty ones 1": "all slices, DSC 1 where both masks are empty",
+        "all slices, empty ones left out": "all slices but those where both masks are empty",
+    }
+    if "all scans" not in measured["average"]:
+        plainly["all patients"] = "all scans"
+    return {plainly.get(name, name): value for name, value in measured["average"].items()}
 
 
 def readings(measured: dict | None) -> str:
@@ -266,8 +275,9 @@ def centres(results: list[dict], network: str = "scoatnet", label: str = "SCOAT-
     mean = pd.DataFrame(rows).groupby("patient").mean().mean()
     patients = len({row["patient"] for row in rows})
     return (
-        f"{label}, {count(patients, 'patient')}: RLP {mean['RLP mm']:.1f} % and RLR {mean['RLR mm']:.1f} % with equation 10 in "
-        f"millimetres; {mean['RLP voxels']:.1f} % and {mean['RLR voxels']:.1f} % in voxels."
+        f"On the real scans of this book ({label}, {count(patients, 'patient')}): RLP {mean['RLP mm']:.1f} % and RLR "
+        f"{mean['RLR mm']:.1f} % with equation 10 in millimetres; {mean['RLP voxels']:.1f} % and {mean['RLR voxels']:.1f} % "
+        f"in voxels."
     )
 
 
