@@ -44,13 +44,17 @@ def text(words: str) -> str:
     return "".join(parts) + html.escape(rest)
 
 
-def box(x: float, y: float, w: float, h: float, name: str, below: str, colour: str) -> str:
-    """A rounded box with a name and, below it, a smaller line."""
+def box(x: float, y: float, w: float, h: float, name: str, below: str, colour: str, apart: float = 0) -> str:
+    """A rounded box with a name and, below it, a smaller line. apart: how much farther the two lie from each other."""
     middle = x + w / 2
     paint = f'fill="{colour}" fill-opacity=".16" stroke="{colour}" stroke-width="1.6"'
     shape = f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="7" {paint}/>'
-    first = f'<text x="{middle}" y="{y + h / 2 + (-4 if below else 5)}" class="name">{text(name)}</text>' if name else ""
-    second = f'<text x="{middle}" y="{y + h / 2 + 17}" class="size inner">{text(below)}</text>' if below else ""
+    first = (
+        f'<text x="{middle}" y="{y + h / 2 + (-4 - apart / 2 if below else 5)}" class="name">{text(name)}</text>'
+        if name
+        else ""
+    )
+    second = f'<text x="{middle}" y="{y + h / 2 + 17 + apart / 2}" class="size inner">{text(below)}</text>' if below else ""
     return shape + first + second
 
 
