@@ -50,7 +50,7 @@ def six_metrics(clock: Clock, shape: tuple[int, int, int], number: int, rounds: 
     }
     seconds = clock.turns(jobs, rounds)
     value, share = (ratio(seconds[k], seconds[of]) for k, of in (("six metrics", "labelling"), ("centres", "six metrics")))
-    what = f"six metrics of {' × '.join(map(str, shape[1:] + shape[:1]))}, {a} and {b} regions, by the labelling alone"
+    what = f"six metrics of {' × '.join(map(str, shape[1:] + shape[:1]))}, {a} and {b} regions: time / the labelling's alone"
     return [
         line(what, round(value, 2), "×", "≤ 2", value <= 2,
              how=f"{statistics.median(seconds['six metrics']):.2f} s",
@@ -127,7 +127,7 @@ def augmentation(clock: Clock, size: int, batch: int, rounds: int) -> list[dict]
     value = ratio(seconds["MONAI"], seconds["ours"])
     rate, share = batch / statistics.median(seconds["ours"]), ratio(seconds["bare"], seconds["ours"])
     return [
-        line(f"MONAI's transforms one by one, by ours, {batch} slices of {size} × {size}", round(value, 2), "×", "≥ 3",
+        line(f"MONAI's transforms one by one: their time / ours, {batch} of {size} × {size}", round(value, 2), "×", "≥ 3",
              value >= 3, how=f"{rate:.0f} slices a second",
              limit=f"MONAI's Affine in ours too; reading the slice is {100 * share:.0f} %",
              check="each change replays to the bit")

@@ -70,7 +70,7 @@ def workers(epochs: int, size: int, seeds: int) -> list[dict]:
     ]  # fmt: skip
     for way in ("local", "Dask"):
         value = seconds[f"{way} 1"] / seconds[f"{way} 2"]
-        lines.append(line(f"one worker by two, {way}", round(value, 2), "×", "≥ 1.8", value >= 1.8,
+        lines.append(line(f"one worker's time / two workers', {way}", round(value, 2), "×", "≥ 1.8", value >= 1.8,
                           how=f"{seeds} runs of {seconds['here'] / seeds:.0f} s each", check=check,
                           limit="as many cores as workers; starting takes part of it", seconds=seconds))  # fmt: skip
     return lines

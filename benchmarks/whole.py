@@ -119,7 +119,7 @@ def whole_scan(clock: Clock, size: int, slices: int, rounds: int) -> list[dict]:
     own = {name: statistics.median(stages[name] / total for total, stages in runs) for name in STAGES}
     most = sorted(own.items(), key=lambda pair: -pair[1])[:4]
     seconds = statistics.median(total for total, _ in runs)
-    what = f"whole scan, {size} × {size} × {slices}, by the network's own time"
+    what = f"whole scan, {size} × {size} × {slices}: time / the network's own"
     return [
         line(what, round(value, 2), "×", "≤ 1.5", value <= 1.5,
              how=f"{seconds:.1f} s in all, after the start", seconds=round(seconds, 2),
@@ -174,7 +174,7 @@ def sliding_window(clock: Clock, width: int, slices: int, size: int, rounds: int
     seconds = clock.turns(jobs, rounds, warm=False)
     value = ratio(seconds["MONAI"], seconds["ours"])
     way = ratio(seconds["ours in MONAI's window"], seconds["ours"])
-    what = f"MONAI's sliding window with its UNet++, by ours, width {width}"
+    what = f"MONAI's sliding window with its UNet++: its time / ours, width {width}"
     return [
         line(what, round(value, 2), "×", "≥ 1.5", value >= 1.5,
              how=f"{slices} slices of {size} × {size}, no mirror image; our network in MONAI's window: {way:.2f} ×",

@@ -145,7 +145,7 @@ def explained(body: str, terms: list) -> str:
 
     def mark(found: re.Match) -> str:
         word = next((w for w in words if w in left and found[0].lower() in (w.lower(), f"{w.lower()}s")), None)
-        if word is None or (word.isupper() and word not in found[0]):
+        if word is None or (word.isupper() and word not in found[0]) or found[0] == "Windows":  # the system
             return found[0]
         says = quote(left.pop(word))
         return f'<a class="term" href="notation.html#{place(word)}" data-says="{says}">{found[0]}</a>'

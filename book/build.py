@@ -586,8 +586,8 @@ def faults() -> str:
     tables = []
     for part, rows in content["parts"].items():
         lines = [[row["fault"].removeprefix("scan: "), row["times"], row["what happened"]] for row in rows]
-        lines = lines or [["nothing yet", 0, ""]]
-        tables.append(table([part, "tried", "what happened"], lines))
+        if lines:
+            tables.append(table([part, "tried", "what happened"], lines))
     return "\n\n".join(tables)
 
 

@@ -53,7 +53,7 @@ def speed(results: Path) -> str:
     if not rows:
         return NOT_YET
     loads = [part["machine"]["load at the start"] for part in parts.values()]
-    words = {"cpu": "the processor's own seconds, as other work shared it", "wall": "seconds of the wall"}
+    words = {"cpu": "processor seconds, since other work ran beside it", "wall": "seconds by the clock"}
     where = "; ".join(f"{name}, {cores} cores, {words[kind]}" for kind, name, cores in sorted(clocks))
     said = f"Measured on: {where}. The load was {min(loads):g} to {max(loads):g}."
     return f"{said}\n\n{markdown(['what', 'measured', 'goal', 'verdict', 'how', 'checked'], rows)}"
@@ -68,7 +68,7 @@ def curves(results: Path) -> list[tuple[str, str, list[float], list[float], str]
         x = [float(row[axis]) for row in some]
         for key, of, scale, unit in (
             ("seconds", "time of a slice", 1e3, "ms"),
-            ("training bytes", "memory that training keeps of a slice", 2**-20, "MB"),
+            ("training bytes", "training memory of a slice", 2**-20, "MB"),
         ):
             if some:
                 found.append((name, of, x, [row[key] * scale for row in some], unit))
@@ -89,12 +89,17 @@ def growth(results: Path) -> str:
     if not found:
         return NOT_YET
     rows = [
-        [against, of, f"{y[0]:.3g} … {y[-1]:.3g} {unit}", f"{x[0]:g} … {x[-1]:g}", f"{slope(x, y):.2f}"]
+        [against, of, f"{_plainly(y[0])} … {_plainly(y[-1])} {unit}", f"{x[0]:g} … {x[-1]:g}", f"{slope(x, y):.2f}"]
         for against, of, x, y, unit in found
     ]
-    caption = "How cost grows, both axes logarithmic. A straight line of slope 1 doubles with what it is drawn against."
+    caption = "How cost grows, both axes logarithmic. Slope 1: twice the size costs twice as much."
     picture = f"```{{raw}} html\n<figure>{_drawn(found)}<figcaption>{caption}</figcaption></figure>\n```"
     return f"{picture}\n\n{markdown(['against', 'what', 'from … to', 'over', 'slope'], rows)}"
+
+
+def _plainly(value: float) -> str:
+    """A number of three digits, without powers of ten."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _drawn(found: list) -> str:
@@ -103,16 +108,20 @@ def _drawn(found: list) -> str:
     from matplotlib.figure import Figure
 
     columns = 2
-    figure = Figure(figsize=(8, 2.6 * -(-len(found) // columns)), layout="constrained")
+    figure = Figure(figsize=(8, 2.9 * -(-len(found) // columns)), layout="constrained")
     FigureCanvasSVG(figure)
     for number, (against, of, x, y, unit) in enumerate(found, 1):
         ax = figure.add_subplot(-(-len(found) // columns), columns, number)
         ax.loglog(x, y, "o-", color="#00717c", base=2)
         ax.set_xticks(x, [f"{v:g}" for v in x], minor=False)
+        shown = y[:1]
+        for value in y[1:]:  # as many as do not touch
+            shown += [value] if abs(math.log(value / shown[-1])) > 0.12 * abs(math.log(max(y) / min(y))) else []
+        ax.set_yticks(shown, [_plainly(v) for v in shown], minor=False)
         ax.minorticks_off()
         ax.set_xlabel(against)
         ax.set_ylabel(unit)
-        ax.set_title(f"{of}: slope {slope(x, y):.2f}", fontsize=10)
+        ax.set_title(f"{of}: slope {slope(x, y):.2f}".replace("-", "−"), fontsize=10)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
@@ -186,7 +195,7 @@ def model(results: Path, scans: int = 10_000, gpus: int = 64) -> str:
     table = markdown(["GPU", "one scan", "limited by", f"{scans} scans on {gpus}", "together"], rows)
     text = (
         f"Of the {need['network'] + need['host']:.1f} s that a scan took here, {need['network']:.1f} s are the network's and "
-        f"{need['host']:.1f} s the host's: reading, doubts, resampling, lungs, writing. The network reaches "
+        f"{need['host']:.1f} s the host's: reading, checks, resampling, lungs, writing. The network reaches "
         f"{100 * need['share']:.0f} % of this processor's roof, and the model grants each GPU the same share of its own. Two "
         "things in it are a model's and not the program's: `scoat segment` computes in float32 on a GPU, and it takes one "
         f"scan of a folder at a time, so that {CORES} cores need {CORES} folders.\n\n{table}"

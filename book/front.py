@@ -176,12 +176,11 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
         return c["status"], signed(c["difference"]), f"points of DSC: {about} ({beside}).{paper}"
 
     ((_, best),) = verdicts.decided(results, "1")
-    _, seen, few = verdicts.intervals(best)
+    every, seen, few = verdicts.intervals(best)
     hold = sum(c["status"] == claims.HOLDS for c in best.comparisons)
-    table = (
-        f"of {len(best.comparisons)} comparisons behind “best of nine networks on six metrics” hold; {seen} have enough "
-        f"patients for an interval" + (f", {few} do not" if few else "")
-    )
+    others = [*every[bool(hold) :], *([f"{few} rest on too few patients"] if few else [])]
+    table = ", ".join([f"of {len(best.comparisons)} comparisons behind “best of nine networks on six metrics” hold", *others])
+
     ablations, agreement = verdicts.ablations(folder), report.readers(folder)
     flat = (report.NOT_RUN, "–", "What its attention maps are worth to a trained SCOAT-Net.")
     if ablations:

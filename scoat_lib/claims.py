@@ -359,9 +359,9 @@ def _carries_over(results: list[dict]) -> Verdict:
         status,
         f"mean slice DSC of {away['mean']:.1f} % on {away['slices']} slices of other patients and scanners, and of "
         f"{home.mean:.1f} % on left-out lesion slices of its own {home.patients} patients: {abs(lost):.1f} points are "
-        f"{'gained' if lost < 0 else 'lost'} (95 % {ends[0]:+.1f} … {ends[1]:+.1f}{_needs(found)}), and at most "
-        f"{CARRIES:g} may be lost. Slices of one patient are alike, so the variance of the second cohort's mean is taken "
-        f"{design_effect():.2f} times",
+        f"{'gained' if lost < 0 else 'lost'} before rounding (95 % {ends[0]:+.1f} … {ends[1]:+.1f}{_needs(found)}). The claim "
+        f"holds if a loss of {CARRIES:g} points is excluded. The second cohort's slices come from some {PATIENTS} patients, so "
+        f"the variance of their mean is multiplied by {design_effect():.2f}",
         asked=_asked(found, f"slice DSC, less than {CARRIES:g} points lost on the second cohort"),
     )
 

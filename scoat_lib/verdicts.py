@@ -661,8 +661,8 @@ def findings(results: list[dict], folder) -> list[str]:
     if agreement:
         a = agreement["DSC, per cent"]
         readers = (
-            f"Two radiologists who outlined the same {a['scans']} scans agree to a mean DSC of {a['mean']:.1f} "
-            f"({a['lowest']:.1f} to {a['highest']:.1f}). {against_readers(results, agreement)}"
+            f"Two radiologists who outlined the same {a['scans']} scans of at least {report.LEAST} lesion voxels agree to a "
+            f"mean DSC of {a['mean']:.1f} ({a['lowest']:.1f} to {a['highest']:.1f}). {against_readers(results, agreement)}"
         )
     else:
         readers = "How two readers agree was not measured."

@@ -85,7 +85,7 @@ def test_every_file_is_read_right_or_refused_in_words(met, tried):
     words = {"read": "read, values and affine right", "refused": "refused, with its name and the reason"}
     for kind, expected, outcome, _ in met:
         bad = isinstance(expected, tuple) and isinstance(expected[0], str)
-        what = "nothing, a valid file" if not bad and expected is not None else kind
+        what = "an undamaged file" if not bad and expected is not None else kind
         tried(f"scan: {what}", words[outcome] if expected is not None else "read, or " + words["refused"])
 
 

@@ -42,7 +42,7 @@ def test_slopes_are_exponents(kept):
     assert costs.slope([1, 2, 4], [3 * x**2.5 for x in (1, 2, 4)]) == pytest.approx(2.5)
     text = costs.growth(kept)
     assert "| width, at 128 × 128 | time of a slice | 16 … 256 ms | 4 … 16 | 2.00 |" in text
-    assert "| width, at 128 × 128 | memory that training keeps of a slice | 4 … 16 MB | 4 … 16 | 1.00 |" in text
+    assert "| width, at 128 × 128 | training memory of a slice | 4 … 16 MB | 4 … 16 | 1.00 |" in text
     assert "<svg role" in text
 
 
