@@ -350,7 +350,7 @@ def bland_altman(frame: pd.DataFrame, title: str = "") -> Figure:
         ax.axhline(value, color="C3", ls=style, lw=1)
         ax.annotate(
             f"{value:+.0f} %".replace("-", "−"),
-            (1, value),
+            (0.985, value),
             xycoords=("axes fraction", "data"),
             fontsize=8,
             va="bottom",

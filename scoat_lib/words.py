@@ -505,14 +505,14 @@ def failed(table: Table | None, results: list[dict]) -> pd.DataFrame:
     if not len(frame):
         return frame
     cells = {
-        "DSC, % (lowest … highest row)": [f"{r.DSC:.0f} ({r.lowest:.0f} … {r.highest:.0f})" for r in frame.itertuples()],
-        "what goes wrong": [_wrong(r) for _, r in frame.iterrows()],
+        "DSC, % (rows)": [f"{r.DSC:.0f} ({r.lowest:.0f} … {r.highest:.0f})" for r in frame.itertuples()],
         "SEN, %": frame.SEN.map("{:.0f}".format),
         "PPV, %": frame.PPV.map("{:.0f}".format),
-        "lesion voxels": frame.voxels.map("{:.0f}".format),
         "lesions": frame.lesions.map("{:.0f}".format),
         "largest, ml": frame["largest, ml"].map("{:.1f}".format),
-        "in lesions below 1 ml, %": frame["below 1 ml, %"].map("{:.0f}".format),
+        "below 1 ml, %": frame["below 1 ml, %"].map("{:.0f}".format),
+        "what goes wrong": [_wrong(r) for _, r in frame.iterrows()],
+        "lesion voxels": frame.voxels.map("{:.0f}".format),
         "volume, predicted / true": frame.volume.map("{:.2f}".format),
     }
     return pd.DataFrame(cells, index=frame.index).rename_axis("patient")
