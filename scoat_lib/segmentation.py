@@ -224,4 +224,10 @@ def of(scan: Scan, segmenter: Segmenter, options: Options, device: str = "cpu", 
     if settled["calibrate"] != segmenter.preprocessing.calibrate:
         segmenter = replace(segmenter, preprocessing=replace(segmenter.preprocessing, calibrate=settled["calibrate"]))
     p = inference.probabilities(segmenter, scan, batch, device, options.branches, settled["flip"], settled["smooth_mm"])
-    return Segmentation(scan, inference.threshold_mask(p, settled["threshold"]), p, tuple(said))
+    found = Segmentation(scan, inference.threshold_mask(p, settled["threshold"]), p)
+    if 0 < found.volume < segmenter.quiet:
+        said.append(
+            f"{found.volume:.0f} cm³ are no more than was marked in a scan with next to no lesion ({segmenter.quiet:.0f} cm³); "
+            "look whether there is any"
+        )
+    return replace(found, warnings=tuple(said))

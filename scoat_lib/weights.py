@@ -31,7 +31,7 @@ class Segmenter:
     """model: a network in evaluation mode. preprocessing: what its input must go through. card: what is known of it.
 
     A card may hold "inference": {"threshold": 0..1, "flip": bool, "smooth": mm}, chosen on patients that the scores are not
-    taken from.
+    taken from; and "quiet": {"ml": cm³, …}, the most that was marked in an unseen scan with next to no lesion.
     """
 
     model: torch.nn.Module
@@ -52,6 +52,11 @@ class Segmenter:
     def smooth(self) -> float:
         """How far probabilities are smoothed through the slices, σ in mm: the card's, else 0, not at all."""
         return float(self.card.get("inference", {}).get("smooth", 0.0))
+
+    @property
+    def quiet(self) -> float:
+        """cm³ that were marked in a scan with next to no lesion, so that a volume below may be nothing: the card's, else 0."""
+        return float((self.card.get("quiet") or {}).get("ml", 0.0))
 
 
 def save(

@@ -51,6 +51,26 @@ def test_options_reach_the_network(path, file):
         scoat_lib.segment(path, weights=file, treshold=0.5)
 
 
+def test_a_volume_that_may_be_nothing_is_said(path, file):
+    def said(ml, **options):
+        segmenter = weights.load(file)
+        segmenter.card["quiet"] = {"ml": ml}
+        found = segmentation.of(Scan.load(path), segmenter, segmentation.Options(**options))
+        return found.volume, [text for text in found.warnings if "next to no lesion" in text]
+
+    volume, texts = said(0.0)
+    assert volume > 1
+    assert not texts
+    assert not said(volume - 0.5)[1]
+    assert said(volume + 0.5)[1] == [
+        f"{volume:.0f} cm³ are no more than was marked in a scan with next to no lesion ({volume + 0.5:.0f} cm³); "
+        "look whether there is any"
+    ]
+    nothing, texts = said(volume, threshold=0.999)
+    assert nothing == 0
+    assert not texts, "an empty mask claims nothing"
+
+
 @pytest.mark.parametrize("spacing", [None, (1.0, 1.0), (5.0, 0.7, 0.0), (5.0, 0.7, float("nan"))])
 def test_an_array_needs_a_spacing(spacing, file):
     with pytest.raises(ValueError, match="an array needs the mm between its slices, rows and columns"):

@@ -173,6 +173,27 @@ def shipped_runs():
     return text, [r for r in runs if r["data"]["fingerprint"] == card["data"]]
 
 
+def test_the_card_says_what_is_marked_where_there_is_nearly_nothing():
+    text, runs = shipped_runs()
+    shipped = weights.load()
+    found = {}
+    for run in runs:
+        for scan, counts in run["patients"].items():
+            if counts["tp"] + counts["fn"] < 10:
+                of = run["measures"][scan]
+                for threshold in (0.5, shipped.threshold):
+                    tp, fp, _ = of["thresholds"][f"{threshold:g}"]
+                    found.setdefault(scan, []).append((tp + fp) * of["voxel_mm3"] / 1000)
+    ((scan, (at_half, at_card)),) = found.items()
+    assert shipped.quiet == pytest.approx(at_card, abs=0.05)
+    assert shipped.card["quiet"]["scan"] == scan
+    assert f"`{scan}`" in text
+    own = (ROOT / "book" / "own-scan.md").read_text()
+    for page in (text, own):
+        assert f"{at_half:.0f} cm³" in page
+        assert f"{at_card:.0f} cm³" in page
+
+
 def dice(counts):
     return 2 * counts["tp"] / (2 * counts["tp"] + counts["fp"] + counts["fn"])
 
