@@ -91,6 +91,7 @@ def share(mask: Scan, lungs: Scan) -> dict[str, float | None]:
     of_lesion = np.bincount(labels[lesion > 0].astype(np.intp), minlength=3)
 
     def per_cent(part, whole) -> float | None:
+        """A part in per cent; None of nothing."""
         return 100 * float(part) / float(whole) if whole else None
 
     return {
@@ -375,6 +376,7 @@ def _walls(outermost: dict[int, np.ndarray], mm, rule: Rule) -> dict[int, np.nda
         return outermost
 
     def closed(distance: np.ndarray) -> np.ndarray:
+        """Without the hollows that are narrower than the reach."""
         padded = ndimage.grey_closing(np.pad(distance, [(r, r) for r in reach]), size=[2 * r + 1 for r in reach])
         return padded[tuple(slice(r, -r) for r in reach)]
 

@@ -282,9 +282,11 @@ def _chart(visits: Sequence[Visit]) -> str:
     digits = 0 if most > 22 else 1
 
     def x(visit: Visit) -> float:
+        """Where its day lies, in pixels from the left."""
         return left + (visit.day.toordinal() - first) / max(1, last - first) * (width - left - right)
 
     def y(volume: float) -> float:
+        """Where a volume lies, in pixels from the top."""
         return height - bottom - volume / most * (height - top - bottom)
 
     points = " ".join(f"{x(v):.1f},{y(v.volume):.1f}" for v in visits)

@@ -167,6 +167,7 @@ def _files(folder: Path) -> list[Path]:
     """The DICOM files of a folder, or of all below it; hidden ones and other files are passed over."""
 
     def those(paths) -> list[Path]:
+        """Of some paths the DICOM files, in order."""
         named = (p for p in paths if not p.name.startswith(".") and p.name != "DICOMDIR" and p.is_file())
         return sorted(p for p in named if _is_dicom(p))
 

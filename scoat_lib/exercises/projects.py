@@ -34,6 +34,7 @@ def _honest_accuracy(answer):
 @exercise
 def _paired_difference(answer):
     def counts(tp, fp, fn):
+        """A patient's voxels, as `metrics.from_counts` takes them."""
         return {"tp": tp, "fp": fp, "fn": fn}
 
     one = {"a": counts(900, 100, 100), "b": counts(5000, 500, 700), "c": counts(90, 5, 5), "only": counts(2000, 1, 1)}
