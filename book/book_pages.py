@@ -103,6 +103,7 @@ def finish_page(app, pagename, templatename, context, doctree) -> None:
             context["body"] = anchored(context["body"])
         elif pagename.startswith("book/") and pagename not in UNMARKED:
             context["body"] = explained(context["body"], app.config.book_glossary)
+        context["body"] = unbroken(context["body"])
 
 
 def glossary(page: str) -> list[tuple[str, str]]:
@@ -166,6 +167,26 @@ def explained(body: str, terms: list) -> str:
     upto = re.search(r"<h2>(?:Exercises|What to read next)", body)
     end = upto.start() if upto else len(body)
     return re.sub(r"<p>(?:(?!</p>).)*</p>", paragraph, body[:end], flags=re.DOTALL) + body[end:]
+
+
+_KEPT = re.compile(r"(<(script|style|pre|code|svg)\b.*?</\2>|<(span|div)[^>]*class=\"math.*?</\3>)", re.DOTALL)
+
+
+def unbroken(body: str) -> str:
+    """A page whose numbers stay in one line with what follows them: thousands, per cent, units; code and formulas are left."""
+
+    def words(text: str) -> str:
+        text = re.sub(r"(?<=\d) (?=\d{3}(?!\d))", "\N{NO-BREAK SPACE}", text)
+        return re.sub(r"(?<=\d) (?=%|(?:cm³|mm|ml|HU|MB|GB|s)(?![\w-]))", "\N{NO-BREAK SPACE}", text)
+
+    parts, at = [], 0
+    for kept in [*_KEPT.finditer(body), None]:
+        text = body[at : kept.start() if kept else len(body)]
+        parts += [piece if piece.startswith("<") else words(piece) for piece in re.split(r"(<[^>]*>)", text)]
+        if kept:
+            parts.append(kept[0])
+            at = kept.end()
+    return "".join(parts)
 
 
 def lazy_pictures(body: str, sources: dict[str, Path]) -> str:

@@ -489,6 +489,21 @@ def test_an_entry_of_several_terms_explains_each_by_its_own_part():
     assert says["fold"] == says["share"] == "Some of the patients."
 
 
+def test_the_system_windows_is_not_the_window_of_a_ct():
+    terms = [("window", "The HU between black and white")]
+    assert "data-says" not in book_pages.explained("<p>On Windows it runs.</p>", terms)
+    assert "data-says" in book_pages.explained("<p>Two windows of one slice.</p>", terms)
+
+
+def test_numbers_stay_in_one_line_with_what_follows_them():
+    kept = "<code>1 000 %</code><pre>2 mm</pre><script>3 %</script>" + r'<span class="math notranslate">\(4 000\)</span>'
+    body = f'<p title="5 000 %">12 345 voxels, 65 % of 0.7 mm and 3 small</p>{kept}<p>10 10 000 s</p>'
+    shown = book_pages.unbroken(body)
+    assert shown.replace("\N{NO-BREAK SPACE}", "_") == (
+        f'<p title="5 000 %">12_345 voxels, 65_% of 0.7_mm and 3 small</p>{kept}<p>10 10_000_s</p>'
+    )
+
+
 def test_terms_explain_themselves_once_a_page_and_lead_to_the_glossary(html):
     glossary = (html / "book" / "notation.html").read_text()
     count = 0
