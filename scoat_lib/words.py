@@ -495,7 +495,7 @@ def lost(table: Table | None, label: str = "MAE") -> str:
     nothing = int((found.tp == 0).sum())
     text = f"{label} has a mean DSC of {row.DSC:.1f} % (n = {int(row.patients)}); the paper prints {row['paper DSC']:.2f}."
     if nothing == len(found):
-        return f"{text} It marks no lesion voxel in any of the {len(found)} patients."
+        return f"{text} It marks no lesion voxel in any of {count(len(found), 'patient')}, small lesions included."
     return f"{text} In {nothing} of {len(found)} patients it marks no lesion voxel." if nothing else text
 
 

@@ -1,15 +1,18 @@
 """cli/many.py: a folder of scans as a user meets it: bad scans, second starts, other options, other people's files, kills."""
 
+import contextlib
 import csv
 import json
 import os
 import subprocess
 import sys
+import time
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from filelock import FileLock
@@ -390,6 +393,30 @@ def test_the_command_says_the_same_as_one_object(folder, file, tmp_path, capsys)
     out = json.loads(capsys.readouterr().out)
     assert (out["masks"], out["failed"]) == (3, 0)
     assert [row["name"] for row in out["scans"]] == ["a", "b", "c"]
+
+
+@pytest.mark.long
+def test_memory_stays_flat_over_two_hundred_scans(data_folder, file, tmp_path):
+    """Pages and pictures included: what a drawing library keeps would add up. psutil reads the child's resident memory."""
+    scans, out = tmp_path / "scans", tmp_path / "masks"
+    scans.mkdir()
+    scan = find_cases(data_folder)[0].scan
+    for number in range(200):
+        (scans / f"{number:03d}.nii.gz").write_bytes(scan.read_bytes())
+    words = [sys.executable, "-m", "scoat_lib", "segment", scans, "-o", out, "--weights", file, "--report", tmp_path / "pages"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen([*map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    process, seen = psutil.Process(child.pid), {}
+    while child.poll() is None:
+        with contextlib.suppress(psutil.Error):
+            seen[len(list(out.glob("*_mask.nii.gz")))] = process.memory_info().rss / 2**20
+        time.sleep(0.2)
+    assert child.returncode == 0
+    assert len(table(out)) == 200
+    early = max(mb for number, mb in seen.items() if 20 <= number <= 50)
+    late = max(mb for number, mb in seen.items() if number >= 170)
+    print(f"{early:.0f} MB after 20 to 50 scans, {late:.0f} MB after 170 to 200")
+    assert late < 1.03 * early
 
 
 # --- kills, in an interpreter of its own ------------------------------------------------------------------------------

@@ -167,7 +167,7 @@ def test_sentences_tell_the_numbers():
     )
     low = words.comparison(claims.compare(results, grids.get("table2"), "PSPNet", "SCOAT-Net"))
     assert "**does not hold**" in low
-    assert "no lesion voxel in any of the" in words.lost(report.tables(results, grids.get("table1"))[0])
+    assert "no lesion voxel in any of" in words.lost(report.tables(results, grids.get("table1"))[0])
     dsc = pd.DataFrame({n: f[f.lesion_voxels >= report.LEAST].DSC for n, f in table.patients.items()}).dropna()
     best, mean = words.best_and_worst(table), 100 * dsc.mean()
     assert (
