@@ -656,12 +656,12 @@ def table_files(folder: Path) -> str:
                 continue  # a row alone compares nothing
             csv = keep(folder, f"{name}.csv", one.rows.to_csv().encode())
             tex = keep(folder, f"{name}.tex", (report.as_latex(one) + "\n").encode())
-            run = f"{(one.rows['all patients'] > 0).sum()} of {len(one.grid.rows)}"
+            done = one.rows[one.rows["all patients"] > 0]
+            folds = sum(len(str(text).split(",")) for text in done.folds)
+            run = f"{len(done)} of {len(one.grid.rows)} rows, {folds} of {len(one.grid.rows) * one.grid.folds} folds of them"
             rows.append([one.grid.title, one.scale, run, csv, tex])
     return (
-        table(["table", "scale", "rows that were run", "CSV", "LaTeX"], rows)
-        if rows
-        else "No table has two rows that were run yet."
+        table(["table", "scale", "what was run", "CSV", "LaTeX"], rows) if rows else "No table has two rows that were run yet."
     )
 
 
@@ -764,6 +764,31 @@ def write_badges(paths: list[Path] | None = None) -> None:
         write_whole(path, normal(json.dumps(notebook), path.stem))
 
 
+def handout(folder: Path) -> list[Path]:
+    """Every chapter without its solutions, neither code nor words, and without outputs; the files, in a folder that is made."""
+    made = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in chapters():
+        notebook, kept, inside = json.loads(path.read_text()), [], False
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                if not inside:
+                    kept.append(cell | {"outputs": [], "execution_count": None})
+                continue
+            left, closing = [], False
+            for line in "".join(cell["source"]).splitlines(keepends=True):
+                inside = inside or line.startswith("```{solution-start}")
+                left += [] if inside or closing else [line]
+                closing = line.startswith("```{solution-end}")  # its fence closes on the next line
+                inside = inside and not closing
+            kept += [cell | {"source": left}] if "".join(left).strip("`\n ") else []
+        notebook["cells"] = kept
+        notebook["metadata"].pop("widgets", None)
+        made.append(folder / path.name)
+        write_whole(made[-1], json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    return made
+
+
 def main() -> int:
     """The command line; 0, or 1 and what went wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -781,6 +806,7 @@ def main() -> int:
     parser.add_argument("--new", metavar="TITLE", help="a new chapter from the template")
     parser.add_argument("--normalise", action="store_true", help="only bring the notebooks into the form that is committed")
     parser.add_argument("--text", type=Path, metavar="NOTEBOOK", help="only print a notebook as text, for git diff")
+    parser.add_argument("--handout", type=Path, metavar="FOLDER", help="only write the chapters without solutions, to hand out")
     parser.add_argument("--jobs", type=int, default=2, help="chapters at a time")
     parser.add_argument("--threads", type=int, default=1, help="torch threads each")
     arguments = parser.parse_args()
@@ -792,6 +818,9 @@ def main() -> int:
         return 0
     if arguments.text:
         print(as_text(arguments.text), end="")
+        return 0
+    if arguments.handout:
+        print(f"{len(handout(arguments.handout))} chapters without solutions are in {arguments.handout}")
         return 0
     if arguments.normalise:
         for path in [*chapters(), BOOK / "template" / "chapter.ipynb"]:

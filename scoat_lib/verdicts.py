@@ -235,7 +235,7 @@ def forest(decisions: Decided, dsc: bool = True) -> str:
         edges += [c["paper"]] if c["paper"] == c["paper"] else []
         edges += [min(max(v, -FRAME), FRAME) for v in (c["difference"], c["low"], c["high"]) if v == v]
     low, high = min(edges) - 1, max(edges) + 1
-    left = 14 + 6.6 * max((len(_label(*one)) for one in found), default=0)  # room for the longest name
+    left = 20 + 7.2 * max((len(_label(*one)) for one in found), default=0)  # room for the longest name
     width, step, top = 400, 26, 26
 
     def x(value: float) -> float:

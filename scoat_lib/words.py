@@ -445,7 +445,7 @@ def told_apart(results: list[dict], grid: str, one: str) -> str:
         c = run[o]
         if c["low"] > 0 or c["high"] < 0:
             where = "below" if c["low"] > 0 else "above"
-            text += f" {o} lies {where} it by its own interval alone, and one of so many leans out by chance."
+            text += f" {o} lies {where} it by its own interval alone; with so many comparisons that can be chance."
     if rest:
         seen = max(run[o]["visible"] for o in rest)
         least = f"A difference of {seen:.1f} points" if seen < claims.WHOLE else f"Of some not even {claims.WHOLE:.0f} points"

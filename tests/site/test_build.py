@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -292,3 +294,22 @@ def test_served_pages_reload_when_the_site_was_built_again(tmp_path):
     server.build_number += 1
     assert get("_build_number") == "1"
     server.shutdown()
+
+
+def test_a_handout_has_every_exercise_and_no_solution(tmp_path):
+    made = build.handout(tmp_path / "handout")
+    assert [path.name for path in made] == [path.name for path in build.chapters()]
+    for path, chapter in zip(made, build.chapters(), strict=True):
+        nb, whole = nbformat.read(path, 4), nbformat.read(chapter, 4)
+        nbformat.validate(nb)
+        text, full = ("\n".join(c.source for c in one.cells) for one in (nb, whole))
+        assert "solution-start" not in text
+        assert "solution-end" not in text
+        assert text.count("{exercise-start}") == full.count("{exercise-start}") > 0
+        assert text.count("```") % 2 == 0, f"{path.name}: a fence without its other"
+        assert not [c for c in nb.cells if "solution" in c.metadata.get("tags", []) or c.get("outputs")]
+        code = [c.source for c in whole.cells if c.cell_type == "code" and "solution" not in c.metadata.get("tags", [])]
+        assert [c.source for c in nb.cells if c.cell_type == "code"] == code
+        written = re.findall(r"```\{solution-start\}.*?```\n(.*?)```\{solution-end\}", full, flags=re.DOTALL)
+        for words in written:
+            assert words.strip()[:60] not in text or not words.strip()
