@@ -357,7 +357,8 @@ def test_the_second_cohort_is_set_against_left_out_slices():
     assert claim.decide(runs(0.35)).status == claims.FAILS
     for dsc, word in ((0.85, "gained"), (0.35, "lost")):
         said = re.search(
-            r"([\d.]+) points are (gained|lost) \(95 % ([-+][\d.]+) … ([-+][\d.]+)", claim.decide(runs(dsc)).reason
+            r"([\d.]+) points are (gained|lost) before rounding \(95 % ([-+][\d.]+) … ([-+][\d.]+)",
+            claim.decide(runs(dsc)).reason,
         )
         size, low, high = (float(said[k]) for k in (1, 3, 4))
         assert said[2] == word

@@ -275,7 +275,7 @@ def test_the_shares_of_the_excitation_are_those_said():
     model = create("scoatnet", width=64)
     numbers = sum(model.nodes[n].channel.w1.weight.numel() * 2 for n in ATTENTION_NODES)
     assert f"{numbers / 1e3:.1f} thousand" in text
-    assert f"{100 * numbers / parameters(model):.1f} % of the whole network of {parameters(model) / 1e6:.1f} million" in text
+    assert f"{100 * numbers / parameters(model):.1f} % of our whole network of {parameters(model) / 1e6:.1f} million" in text
 
 
 def test_no_bar_of_the_slider_over_r_is_cut_off_and_it_shows_the_counts():

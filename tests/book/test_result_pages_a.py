@@ -398,7 +398,7 @@ def test_8_every_short_name_is_written_out_before_the_first_symbol():
         "region-level recall", "95th percentile of the Hausdorff distance",
     ):  # fmt: skip
         assert 0 <= text.index(word) < first, word
-    for symbol in ("DSC", "SEN", "PPV", "VA", "RLP", "RLR", "HD95", "*N*ₐ", "*N*ₚ", "*N*ₜ", "*N*{sub}`b`"):
+    for symbol in ("DSC", "SEN", "PPV", "VA", "RLP", "RLR", "HD95", *(f"*N*{{sub}}`{k}`" for k in "apbt")):
         assert 0 <= text.index(symbol) < first, symbol
 
 

@@ -486,7 +486,10 @@ def test_pages_with_results(filled):
     both = row(2.0, folds=(0,), network="scoatnet") + row(2.0, folds=(0,), network="scoatnet", seed=1)
     early = row(1.0, folds=(0,), network="scoatnet", options={"up": "bilinear-1x1-early"})
     text = filled([*both, *early, *row(1.0, network="unetpp")], {"phantom-realism.json": near})
-    assert text["reproducibility.md"].count("| scoatnet |") == 3
+    every = re.findall(r"^\| (.+?) \|.*\| `[0-9a-f]{20}\.json` \|$", text["reproducibility.md"], flags=re.M)
+    assert every[:3] == ["F_U: batch norm before the interpolation", "SCOAT-Net", "SCOAT-Net"]
+    assert set(every[3:]) == {"UNet++"}
+    assert re.search(r"^All of them: width 8, .*commit 01234567, device CPU", text["reproducibility.md"], flags=re.M)
     assert "| lung | -850 |" in text["reproducibility.md"]
     assert "| DSC pooled, phantom → real | 47 % |" in text["reproducibility.md"]
     assert "| F_U: batch norm before the interpolation |" in text["ambiguities.md"]
