@@ -308,6 +308,12 @@ def test_tiny_lesions_are_clustered_by_patient():
     assert all(a["difference"] == pytest.approx(5) and a["visible"] > 5 and a["needed"] > 8 for a in asked)
     assert claim.decide([r for label in labels for r in run(label, 8)]).status == claims.FAILS
     assert claim.decide([]).status == claims.WAITS
+    scarce = run(labels[0], 0)
+    for one in scarce[:-1]:
+        for more in one["measures"].values():
+            more["lesions"] = [[20, 0]] * 10
+    assert claims.tiny_lesions(scarce)["low"] < 0  # of the rule's interval; a share has ends of its own
+    assert re.search(r" \d+ % \(0 … \d+\)", claim.decide(scarce).reason)
 
 
 def test_espnet_is_far_below_only_if_ten_points_below_the_others_mean():
