@@ -113,6 +113,13 @@ def test_the_second_counts_what_holds_and_what_has_enough_patients(rows):
     assert word in WORDS
 
 
+def test_comparisons_of_few_patients_are_counted_apart():
+    one_fold = [r for r in report.load(RESULTS) if r["recipe"]["fold"] == 0]
+    _, number, about = front.headlines(one_fold, RESULTS)[1]
+    assert number == "0"
+    assert about.endswith("hold, 48 rest on too few patients.")
+
+
 def test_the_third_is_the_ablation_over_patients(rows):
     word, number, about = rows[2]
     files = [json.loads(p.read_text()) for p in sorted((RESULTS / "attention").glob("ablation-*.json"))]
