@@ -110,7 +110,7 @@ def training(clock: Clock, width: int, size: int, batch: int, rounds: int) -> li
                 line(f"{kind}: MONAI's UNet++ by {name}, width {width}", round(value, 2), "×",
                      f"≥ {goal}" if kind == "training" else "", value >= goal if kind == "training" else None,
                      how=f"{batch / statistics.median(seconds[name]):.1f} slices of {size} × {size} a second, batch {batch}; "
-                         f"by {best}, MONAI's faster layout: {ratio(seconds[best], seconds[name]):.2f} ×",
+                         f"beside {best}, MONAI's faster layout: {ratio(seconds[best], seconds[name]):.2f} ×",
                      limit=f"{work:.2f} times MONAI's operations", images=batch / statistics.median(seconds[name]))
             )  # fmt: skip
     return lines

@@ -48,15 +48,18 @@ def speed(results: Path) -> str:
         clocks.add((part["machine"]["clock"], part["machine"]["processor"], part["machine"]["cores"]))
         for line in part.get("lines", []):
             verdict = "" if line["met"] is None else "met" if line["met"] else "**missed**"
-            why = line.get("how", "") + (f"; {line['limit']}" if line.get("limit") and not line["met"] else "")
-            rows.append([line["what"], f"{line['value']:g} {line['unit']}", line["goal"], verdict, why, line.get("check", "")])
+            why = [line.get("how"), line.get("limit") if not line["met"] else None]
+            why += [f"checked: {line['check']}" if line.get("check") else None]
+            small = "; ".join(filter(None, why))
+            what = f"{line['what']}<br><small>{small}</small>" if small else line["what"]
+            rows.append([what, f"{line['value']:g} {line['unit']}", line["goal"], verdict])
     if not rows:
         return NOT_YET
     loads = [part["machine"]["load at the start"] for part in parts.values()]
     words = {"cpu": "processor seconds, since other work ran beside it", "wall": "seconds by the clock"}
     where = "; ".join(f"{name}, {cores} cores, {words[kind]}" for kind, name, cores in sorted(clocks))
     said = f"Measured on: {where}. The load was {min(loads):g} to {max(loads):g}."
-    return f"{said}\n\n{markdown(['what', 'measured', 'goal', 'verdict', 'how', 'checked'], rows)}"
+    return f"{said}\n\n{markdown(['what', 'measured', 'goal', 'verdict'], rows)}"
 
 
 def curves(results: Path) -> list[tuple[str, str, list[float], list[float], str]]:
