@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from scoat_lib import claims, losses, phantom, weights
+from scoat_lib import claims, grids, losses, phantom, report, weights
 from scoat_lib.networks import create
 
 BOOK = Path(__file__).parents[2] / "book"
@@ -49,6 +50,43 @@ def test_chapter_18s_threshold_of_equal_volumes_is_the_viewers():
     assert abs(float(said[1]) - data["thresholds"][equal]) < 0.03
     assert abs(float(said[2]) - max(dsc)) < 0.006
     assert max(dsc) - dsc[equal] < 0.02
+
+
+def test_chapter_15s_changes_that_can_be_believed():
+    """Each date's error is in per cent of its own volume, so a change must exceed half the limits by the squares' root."""
+    row = report.tables(report.load(RESULTS), grids.get("table2"))[0].rows.loc["SCOAT-Net"]
+    half = (row["LOV high"] - row["LOV low"]) / 200
+    text = prose("15")
+    assert f"${half:.3f}\\sqrt{{V_1^2 + V_2^2}}$" in text
+    assert f"about {100 * half * 2**0.5:.0f} % of either" in text
+    courses = (428, 192, 34, 24), (369, 503, 122, 110)  # the paper's Figure 6
+    steps = [pair for course in courses for pair in pairwise(course)]
+    needed = {(a, b): half * np.hypot(a, b) for a, b in steps}
+    believed = [(a, b) for a, b in steps if abs(a - b) > needed[a, b]]
+    assert believed == [(428, 192), (192, 34), (503, 122)]
+    assert "three pass: 428 to 192" in text
+    assert f"(by 236, and {needed[428, 192]:.0f} are needed)" in text
+    assert f"(by 134, and {needed[369, 503]:.0f} are needed)" in text
+
+
+def test_chapter_11s_cuts():
+    """Half of the ratio that squared sums can reach, and half of the best mask's, on the page and in its exercise."""
+    text, q = prose("11"), np.linspace(0, 1, 21)
+    masks = 2 * np.cumsum(q[::-1]) / (np.arange(1, 22) + q.sum())
+    ratio = 0.5
+    for _ in range(200):
+        p = np.minimum(1, q / ratio)
+        ratio = 2 * (p * q).sum() / (q.sum() + (p**2).sum())
+    assert f"with in-between probabilities, {ratio:.2f} here" in text
+    assert f"*half of that ratio*, {ratio / 2:.2f}." in text
+    assert f"at half of *its* DSC: {masks.max():.2f} here, so {masks.max() / 2:.2f}" in text
+    rim = np.linspace(0.3, 0.7, 100001)
+    reached = 2 * (60 + 0.45 * 40 * rim) / (60 + 18 + 60 + 40 * rim**2)
+    assert f"can reach a ratio of {reached.max():.3f} here" in text
+    assert f"it brings the rim to 0.45 / {reached.max():.3f} = {rim[reached.argmax()]:.2f}" in text
+    assert rim[reached.argmax()] < 0.5
+    assert f"2 \\cdot 60 / (60 + 78) = {120 / 138:.3f}" in text
+    assert f"2 \\cdot 78 / (100 + 78) = {156 / 178:.3f}" in text
 
 
 def passes(source, rate):
