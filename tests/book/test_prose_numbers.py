@@ -69,6 +69,33 @@ def test_chapter_15s_changes_that_can_be_believed():
     assert f"(by 134, and {needed[369, 503]:.0f} are needed)" in text
 
 
+def test_chapter_12s_rings_stand_where_it_says():
+    results, grid = report.load(RESULTS), grids.get("table2")
+    of_row = {label: [r for r in results if report.row_of(r, grid) == label] for label in grid.rows}
+    best = {label: frame.mean().idxmax() for label, frame in report.beside_thresholds(of_row).items()}
+    assert len(best) == 9
+    assert "All stand left of 0.5." in prose("12")
+    assert max(best.values()) < 0.5
+    assert "ESPNetv2's ring, at 0.2, lies beyond that" in prose("12")
+    assert min(best, key=best.get) == "ESPNetv2"
+    assert best["ESPNetv2"] == 0.2
+    assert sorted(best.values())[1] >= 0.3
+
+
+def test_chapter_8s_tables_span_what_it_says():
+    measured = json.loads((RESULTS / "readings" / "evaluation-w8.json").read_text())
+    average, rlp = measured["average"].values(), [r["RLP"] for r in measured["regions"]]
+    assert "In the first by twenty points, in the second's RLP by more than thirty" in prose("08")
+    assert 19 < max(average) - min(average) < 21.5
+    assert 30 < max(rlp) - min(rlp) < 40
+
+
+def test_chapter_10s_point_beside_the_papers_rows():
+    printed = sorted(row["DSC"] for row in grids.get("table2").paper.values())
+    assert "five of the nine rows of Table II lie within one" in prose("10")
+    assert max(sum(low <= v <= low + 1 for v in printed) for low in printed) == 5
+
+
 def test_chapter_11s_cuts():
     """Half of the ratio that squared sums can reach, and half of the best mask's, on the page and in its exercise."""
     text, q = prose("11"), np.linspace(0, 1, 21)
