@@ -45,9 +45,10 @@ test: $(VENV)/ready
 test-long: $(VENV)/ready
 	$(BIN)/python -m pytest tests $(TWO) -m "long or not long"
 
-coverage: $(VENV)/ready  ## lines and branches of scoat_lib that the package's own tests reach; without the book and the site
+coverage: $(VENV)/ready  ## lines and branches of scoat_lib that the tests reach; without the chapters' own runs and the site
 	$(BIN)/coverage erase
-	for file in tests/test_*.py; do $(BIN)/coverage run --append -m pytest -q $$file || exit 1; done
+	for file in tests/test_*.py tests/book/test_*.py; do \
+		$(BIN)/coverage run --append -m pytest -q -k "not papermill and not stored_outputs" $$file || exit 1; done
 	$(BIN)/coverage report --skip-covered --show-missing
 
 bench: $(VENV)/ready
