@@ -238,7 +238,11 @@ def table(sample: list[Mutant], outcomes: dict[str, str], places: int, seed: int
     }
 
 
-SAID: dict[str, str] = {}  # a survivor's line as it became → why it stays
+SAID: dict[str, str] = {  # a survivor's line as it became → why it stays
+    "for down, skip in zip(self.down, self.skips, strict=False):": "both lists are made of equal length a few lines above",
+    "for up, skip in zip(self.up, reversed(kept), strict=False):": "both lists are made of equal length a few lines above",
+    '(temporary / "made-by.json").write_text(json.dumps(about | {"grid_mm": grid}, indent= 0))': "a layout; it is read as JSON",
+}
 
 
 def main(argv: list[str] | None = None) -> None:

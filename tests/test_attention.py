@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from scoat_lib.attention import AttentionNode, ChannelAttention, PyramidAttention, SpatialAttention
+from scoat_lib.attention import (
+    AttentionGate,
+    AttentionNode,
+    ChannelAttention,
+    PyramidAttention,
+    ResidualAttention,
+    SpatialAttention,
+)
 from scoat_lib.blocks import BatchNorm, ResidualBlock, Up, crop_like, h_r, h_s, level_widths, pad_to_multiple
 
 
@@ -244,3 +251,86 @@ def test_pyramid_attention_looks_at_halved_scales_and_averages_their_maps():
     grown = [torch.nn.functional.interpolate(torch.sigmoid(made), (12, 8), mode="bilinear") for _, made in seen]
     torch.testing.assert_close(mean, sum(grown) / 3)
     torch.testing.assert_close(scaled, (1 + mean) * x)
+
+
+# the modules of V1 and V2, as their papers draw them
+
+
+def np_sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def np_biased(x, v, prefix):
+    """A convolution with its bias and the batch norm behind it."""
+    return np_norm(np_conv(x, v[f"{prefix}.0.weight"]) + v[f"{prefix}.0.bias"][:, None, None], v, f"{prefix}.1")
+
+
+def np_unit(x, v, prefix):
+    """A pre-activation bottleneck: three times norm, ReLU, convolution, and the way around."""
+    y = x
+    for first in (0, 3, 6):
+        y = np_conv(np.maximum(np_norm(y, v, f"{prefix}.body.{first}"), 0), v[f"{prefix}.body.{first + 2}.weight"])
+    return x + y
+
+
+def np_units(x, v, prefix, number):
+    for k in range(number):
+        x = np_unit(x, v, f"{prefix}.{k}")
+    return x
+
+
+def np_halve(x):
+    """The largest of 3 × 3, every second place; the border counts for nothing."""
+    c, h, w = x.shape
+    padded = np.full((c, h + 2, w + 2), -np.inf)
+    padded[:, 1:-1, 1:-1] = x
+    return np.array([[padded[:, i : i + 3, j : j + 3].max((1, 2)) for j in range(0, w, 2)] for i in range(0, h, 2)]).transpose(
+        2, 0, 1
+    )
+
+
+def test_a_gate_compares_skip_and_signal_and_multiplies_the_skip():
+    torch.manual_seed(4)
+    gate = settle(AttentionGate(3, 5, 4))
+    v, skip, signal = values(gate), torch.randn(1, 3, 6, 7), torch.randn(1, 5, 6, 7)
+    summed = np.maximum(np_biased(skip[0].numpy(), v, "from_skip") + np_biased(signal[0].numpy(), v, "from_gate"), 0)
+    expected = np_sigmoid(np_biased(summed, v, "to_map"))
+    with torch.no_grad():
+        out, coefficients = gate(skip, signal)
+    np.testing.assert_allclose(coefficients[0].numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(out[0].numpy(), expected * skip[0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_residual_attention_is_a_trunk_and_an_hourglass(depth):
+    torch.manual_seed(5)
+    module = settle(ResidualAttention(8, depth))
+    v, x = values(module), torch.randn(1, 8, 12, 10)
+    whole = np_units(x[0].numpy().astype(float), v, "before", 1)
+    m, kept = whole, []
+    for k in range(depth - 1):
+        m = np_units(np_halve(m), v, f"down.{k}", 1)
+        kept.append(np_units(m, v, f"skips.{k}", 1))
+    m = np_units(np_halve(m), v, "bottom", 2)
+    for k in range(depth - 1):
+        skip = kept[depth - 2 - k]
+        m = np_units(np_up(m, skip.shape[1:]) + skip, v, f"up.{k}", 1)
+    m = np_up(m, whole.shape[1:])
+    for first in (0, 3):
+        m = np_conv(np.maximum(np_norm(m, v, f"to_mask.{first}"), 0), v[f"to_mask.{first + 2}.weight"])
+    mask = np_sigmoid(m)
+    expected = np_units((1 + mask) * np_units(whole, v, "trunk", 2), v, "after", 1)
+    with torch.no_grad():
+        out, seen = module(x)
+    np.testing.assert_allclose(seen[0].numpy(), mask, atol=1e-4)
+    np.testing.assert_allclose(out[0].numpy(), expected, atol=1e-3)
+    inner = next(value for name, value in v.items() if name.endswith("body.2.weight"))
+    assert inner.shape[:2] == (2, 8), "a bottleneck of a quarter of the channels"
+    assert not [name for name in v if name.endswith("body.2.bias")]
+
+
+def test_a_node_looks_at_the_last_of_unequal_skips():
+    node = AttentionNode([3, 5], 8, 4, 4).eval()
+    with torch.no_grad():
+        out = node([torch.randn(1, 3, 8, 8), torch.randn(1, 5, 8, 8)], torch.randn(1, 8, 4, 4))
+    assert out.shape == (1, 4, 8, 8)

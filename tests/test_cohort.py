@@ -233,6 +233,10 @@ def test_folds_of_uneven_cohorts_differ_by_one_at_most(cohort):
     assert max(sizes) - min(sizes) <= 1
     with pytest.raises(ValueError, match="2 to the number"):
         make_folds(cohort, 7)
+    with pytest.raises(ValueError, match="1 folds of 6 patients"):
+        make_folds(cohort, 1)
+    assert [len(f) for f in make_folds(cohort, 2)] == [3, 3]  # the fewest, and the most
+    assert [len(f) for f in make_folds(cohort, 6)] == [1] * 6
 
 
 def test_splits_and_leaks(cohort):
@@ -285,6 +289,10 @@ def test_padding_is_undone_by_its_slices(rng):
     assert padded.sum() == pytest.approx(array.sum())
     with pytest.raises(ValueError, match="do not fit"):
         pad_slices(array, (4, 8))
+    for size in ((5, 8), (6, 9), (8, 11), (11, 13), (12, 12)):
+        _, (rows, columns) = pad_slices(array, size)
+        around = [(rows.start, size[0] - rows.stop), (columns.start, size[1] - columns.stop)]
+        assert all(after - before in (0, 1) for before, after in around), "centred"
 
 
 def test_resampling_averages_where_it_shrinks():
@@ -423,6 +431,8 @@ def test_statistics_come_from_the_named_patients(cohort):
     values = np.asarray(cohort.images[name], np.float64)
     assert normalised.preprocessing.mean == pytest.approx(values.mean(), abs=1e-4)
     assert normalised.preprocessing.std == pytest.approx(values.std(), abs=1e-4)
+    kept = normalised.preprocessing.mean, normalised.preprocessing.std
+    assert kept == tuple(round(value, 4) for value in kept), "of four digits, as they are stored"
 
 
 def test_the_default_is_the_phantom_cohort(monkeypatch, tmp_path):
