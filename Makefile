@@ -48,7 +48,8 @@ test-long: $(VENV)/ready
 coverage: $(VENV)/ready  ## lines and branches of scoat_lib that the tests reach; without the chapters' own runs and the site
 	$(BIN)/coverage erase
 	for file in tests/test_*.py tests/book/test_*.py; do \
-		$(BIN)/coverage run --append -m pytest -q -k "not papermill and not stored_outputs" $$file || exit 1; done
+		$(BIN)/coverage run -m pytest -q -k "not papermill and not stored_outputs" $$file || exit 1; done
+	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --show-missing
 
 bench: $(VENV)/ready
