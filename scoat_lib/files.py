@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
+import sys
 import tempfile
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,9 +41,29 @@ def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
             temporary.chmod(0o666 & ~mask)
             sync(temporary)
             temporary.replace(path)
+        except OSError as error:
+            _let_go(error)
+            raise
         finally:
             temporary.unlink(missing_ok=True)
     _sync_entry(path.parent)
+
+
+def _let_go(error: BaseException) -> None:
+    """Close now, in silence, what a library's writer left open as it failed.
+
+    It would be closed later, try once more to write what is in its buffer, fail, and print a traceback of its own below the
+    one line that says it (Python 3.13 does).
+    """
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        seen: BaseException | None = error
+        while seen is not None:
+            traceback.clear_frames(seen.__traceback__)
+            seen = seen.__context__
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
