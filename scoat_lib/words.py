@@ -515,7 +515,7 @@ def failed(table: Table | None, results: list[dict]) -> pd.DataFrame:
         "lesion voxels": frame.voxels.map("{:.0f}".format),
         "volume, predicted / true": frame.volume.map("{:.2f}".format),
     }
-    return pd.DataFrame(cells, index=frame.index).rename_axis("patient")
+    return pd.DataFrame(cells, index=frame.index).rename_axis(None)
 
 
 def _wrong(row: pd.Series) -> str:
