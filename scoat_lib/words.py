@@ -163,7 +163,7 @@ def patients_beside(results: list[dict], names: dict[str, str]) -> pd.DataFrame:
     about = about[~about.index.duplicated()].reindex(wide.index)
     wide.insert(0, "fold", about.fold.astype(int))
     wide.insert(1, "lesion voxels", about.lesion_voxels.astype(int))
-    return wide.sort_values(["fold", "lesion voxels"]).rename_axis("patient")
+    return wide.sort_values(["fold", "lesion voxels"]).rename_axis(None)
 
 
 # --- chapter 8 -------------------------------------------------------------------------------------------------------
