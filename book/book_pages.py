@@ -98,7 +98,7 @@ def finish_page(app, pagename, templatename, context, doctree) -> None:
         context["metatags"] = context.get("metatags", "") + tags
         if pagename == "404" and app.config.html_baseurl:
             context["metatags"] += f'<base href="{app.config.html_baseurl}" />'
-        context["body"] = said(lazy_pictures(context["body"], sources))
+        context["body"] = tidied(lazy_pictures(context["body"], sources))
         if pagename == "book/notation":
             context["body"] = anchored(context["body"])
         elif pagename.startswith("book/") and pagename not in UNMARKED:
@@ -209,17 +209,26 @@ def lazy_pictures(body: str, sources: dict[str, Path]) -> str:
     return re.sub(r"<img [^>]*>", mend, body)
 
 
-def said(body: str) -> str:
-    """What the theme says wrongly to screen readers, taken out; table cells of many words marked, to be wider on a phone."""
+def tidied(body: str) -> str:
+    """What the theme says wrongly to screen readers, taken out; table cells of many words marked, to be wider on a phone;
+    a table's index named in its first row of heads; a command's options kept whole."""
     body = body.replace('<summary aria-label="Toggle hidden content">', "<summary>")  # its own words say more
     body = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # it holds links too
 
     def mark(found: re.Match) -> str:
-        words = re.sub(r"<[^>]*>", "", found.group(2)).split()
-        many = len(words) >= (8 if found.group(1) == "td" else 6)
+        text = re.sub(r"<[^>]*>", "", found.group(2))
+        many = len(text.split()) >= (8 if found.group(1) == "td" else 6) or len(re.findall(r"[A-Za-z]{2,}", text)) >= 5
         return f'<{found.group(1)} class="words">{found.group(2)}' if many else found.group(0)
 
-    return re.sub(r"<(t[dh])>((?:(?!</?t[dhr]\b).)*)", mark, body, flags=re.DOTALL)
+    def whole(found: re.Match) -> str:
+        return found[1] + re.sub(r"(?<=\s)--?[a-z][\w-]*", r'<span class="flag">\g<0></span>', found[2]) + found[3]
+
+    body = re.sub(r"(<pre>(?:<span></span>)?)([^<]*)(</pre>)", whole, body)
+    body = re.sub(r"<(t[dh])>((?:(?!</?t[dhr]\b).)*)", mark, body, flags=re.DOTALL)
+    # pandas gives an index's name a row of its own, under an empty head
+    heads = r"(<tr[^>]*>\s*)<th></th>((?:\s*<th[^>]*>[^<]*</th>)+\s*</tr>)"
+    named = r"\s*<tr>\s*(<th>[^<]+</th>)(?:\s*<th></th>)+\s*</tr>(?=\s*</thead>)"
+    return re.sub(heads + named, r"\1\3\2", body)
 
 
 def setup(app):

@@ -31,7 +31,7 @@ LINES = {
     "05-channel-attention": "What to listen to: equations 3 to 6, by hand and in code.",
     "06-scoatnet": "The whole network in under 100 lines, with trained weights in it.",
     "07-losses": "Six losses, and what each asks of a single pixel.",
-    "08-metrics": "Six scores of two masks, and how well two radiologists agree.",
+    "08-metrics": "Six scores of two masks, and how well two readers agree.",
     "09-training": "The loop, the schedule, and what came of them on real scans.",
     "10-cross-validation": "What fourteen patients can decide, and how the rule was chosen.",
     "11-losses-compared": "Table I again: why MAE may find nothing and Dice marks more.",
@@ -189,10 +189,10 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
         beside = "" if math.isnan(found.low) else f"95 % {signed(found.low)} … {signed(found.high)}, "
         about = f"points of DSC when each attention map is replaced by its mean ({beside}{count(found.patients, 'patient')})."
         flat = (word, signed(found.mean), about)
-    readers = (report.NOT_RUN, "–", "How well two radiologists agree on the same scans.")
+    readers = (report.NOT_RUN, "–", "How well two readers agree on the same scans.")
     if agreement:
         a = agreement["DSC, per cent"]
-        about = f"% DSC between two radiologists, the mean over {a['scans']} scans ({a['lowest']:.1f} to {a['highest']:.1f})."
+        about = f"% DSC between two readers, the mean over {a['scans']} scans ({a['lowest']:.1f} to {a['highest']:.1f})."
         readers = (verdicts.MEASURED, f"{a['mean']:.1f}", about)
     return [
         points("table2", "SCOAT-Net", "UNet++", "SCOAT-Net minus UNet++"),

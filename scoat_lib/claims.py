@@ -360,8 +360,8 @@ def _carries_over(results: list[dict]) -> Verdict:
         f"mean slice DSC of {away['mean']:.1f} % on {away['slices']} slices of other patients and scanners, and of "
         f"{home.mean:.1f} % on left-out lesion slices of its own {home.patients} patients: {abs(lost):.1f} points are "
         f"{'gained' if lost < 0 else 'lost'} before rounding (95 % {ends[0]:+.1f} … {ends[1]:+.1f}{_needs(found)}). The claim "
-        f"holds if a loss of {CARRIES:g} points is excluded. The second cohort's slices come from some {PATIENTS} patients, so "
-        f"the variance of their mean is multiplied by {design_effect():.2f}",
+        f"holds if a fall of {CARRIES:g} points is excluded; it does not ask whether those slices are as hard. The second "
+        f"cohort's slices come from some {PATIENTS} patients, so the variance of their mean grows {design_effect():.2f} times",
         asked=_asked(found, f"slice DSC, less than {CARRIES:g} points lost on the second cohort"),
     )
 
@@ -452,8 +452,8 @@ def _tiny(results: list[dict]) -> Verdict:
     )
     return Verdict(
         status,
-        f"of {len(rows)} networks {len(fewer)} find fewer than half of the lesions under {TINY_ML:g} ml, {len(more)} more than "
-        f"half: {shares}",
+        f"of {len(rows)} networks {len(fewer)} find fewer than half of the lesions under {TINY_ML:g} ml (nominal), "
+        f"{len(more)} more than half: {shares}",
         asked=tuple(
             asked
             for label, row in rows.items()

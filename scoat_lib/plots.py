@@ -71,8 +71,13 @@ def show_errors(ax: Axes, image: np.ndarray, truth: np.ndarray, prediction: np.n
         ax.imshow(filled, interpolation="nearest")
 
 
-def slices(images: Sequence, truths=None, predictions=None, titles=None, columns: int = 4, size: float = 2.2) -> Figure:
-    """A grid of slices; the arguments after `images` are lists of the same length, or None."""
+def slices(
+    images: Sequence, truths=None, predictions=None, titles=None, columns: int = 4, size: float = 2.2, mirrored=None
+) -> Figure:
+    """A grid of axial slices, each with an R at the patient's right.
+
+    truths, predictions, titles, mirrored (whether left and right are exchanged): lists as long as `images`, or None.
+    """
     count = len(images)
     rows = -(-count // columns)
     fig, axes = plt.subplots(rows, min(columns, count), figsize=(size * min(columns, count), size * rows * 1.1), squeeze=False)
@@ -81,6 +86,9 @@ def slices(images: Sequence, truths=None, predictions=None, titles=None, columns
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
         pick = [values[i] if values is not None else None for values in (truths, predictions, titles)]
         show_slice(ax, image, pick[0], pick[1], pick[2] or "")
+        right = 0.97 if mirrored is not None and mirrored[i] else 0.03
+        side = "right" if right > 0.5 else "left"
+        ax.text(right, 0.5, "R", color="w", fontsize=8, ha=side, va="center", transform=ax.transAxes)
     fig.tight_layout(pad=0.4)
     return fig
 
@@ -141,7 +149,7 @@ def table_figure(table: Table, metric: str = "DSC") -> Figure:
             row[metric], index, "o", color="C0", label="ours: mean, 95 %, patients" if label == table.grid.reference else None
         )
     ax.set_yticks(range(len(rows)), rows.index)
-    ax.invert_yaxis()
+    ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(f"{metric}, %")
     ax.set_title(f"{table.grid.title}\n{table.scale}", fontsize=9, loc="left")
     figure.legend(fontsize=8, loc="outside lower center", ncols=3)

@@ -71,7 +71,7 @@ def strays(folder) -> list[Path]:
 
 
 def readers(folder) -> dict | None:
-    """How two radiologists agree, from results/readers.json (`python -m studies.readers`); None where it was not measured."""
+    """How the two readers agree, from results/readers.json (`python -m studies.readers`); None where it was not measured."""
     path = of_book(folder) / "readers.json"
     return read_json(path) if path.exists() else None
 

@@ -20,7 +20,7 @@ from scoat_lib import claims, report, rule
 from scoat_lib.cohort import patient_of
 from scoat_lib.grids import GRIDS
 from scoat_lib.metrics import METRICS
-from scoat_lib.words import against_readers, count, listed, minus, signed
+from scoat_lib.words import LEAST, against_readers, count, listed, minus, signed
 
 CHAPTER = {
     "1": "12-networks",
@@ -223,6 +223,7 @@ def _why(verdict: claims.Verdict) -> str:
 def forest(decisions: Decided, dsc: bool = True) -> str:
     """Every comparison behind the ledger as one drawing (SVG in HTML): ours with its interval, the paper's as a diamond.
 
+    It is drawn twice: names beside the lines, and, for a phone and hidden elsewhere, names above them.
     dsc: the comparisons in DSC, or those in the other metrics, of claim 1 only UNet++'s. Each label is a link to its chapter.
     """
     found = []
@@ -234,9 +235,22 @@ def forest(decisions: Decided, dsc: bool = True) -> str:
     for _, c in found:
         edges += [c["paper"]] if c["paper"] == c["paper"] else []
         edges += [min(max(v, -FRAME), FRAME) for v in (c["difference"], c["low"], c["high"]) if v == v]
-    low, high = min(edges) - 1, max(edges) + 1
-    left = 20 + 7.2 * max((len(_label(*one)) for one in found), default=0)  # room for the longest name
-    width, step, top = 400, 26, 26
+    ends = min(edges) - 1, max(edges) + 1
+    words = ", ".join(f"{c['one']} {'minus' if c['sign'] > 0 else 'below'} {c['other']} {_said(c)}" for _, c in found)
+    title = f"<title>{html.escape(words)}</title>"
+    beside, above = (_forest(found, *ends, narrow) for narrow in (False, True))
+    return (
+        f'<div class="forest" style="overflow-x:auto"><svg role="group" {beside[0]} style="min-width:620px;max-width:820px;'
+        f'width:100%" font-size="13" font-family="inherit" fill="currentColor">{title}{beside[1]}</svg></div>'
+        f'<div class="forest-narrow" hidden><svg role="group" {above[0]} style="width:100%" font-size="12" '
+        f'font-family="inherit" fill="currentColor">{title}{above[1]}</svg></div>'
+    )
+
+
+def _forest(found: list[tuple[str, dict]], low: float, high: float, narrow: bool) -> tuple[str, str]:
+    """The drawing's viewBox and what is in it. low, high: the axis' ends. narrow: names above the lines, not beside them."""
+    room = 7.2 * max((len(_label(*one)) for one in found), default=0)  # for the longest name
+    left, width, step, top = (14, 326, 40, 20) if narrow else (20 + room, 400, 26, 26)
 
     def x(value: float) -> float:
         """The place of a value on the axis."""
@@ -252,16 +266,19 @@ def forest(decisions: Decided, dsc: bool = True) -> str:
             f'text-anchor="middle">{signed(tick, 0) if tick else 0}</text>'
         )
     for index, (number, c) in enumerate(found):
-        parts.append(_forest_row(number, c, top + step * index + step / 2, x))
-    words = ", ".join(f"{c['one']} {'minus' if c['sign'] > 0 else 'below'} {c['other']} {_said(c)}" for _, c in found)
-    return (
-        f'<div style="overflow-x:auto"><svg role="group" viewBox="0 0 {left + width + 30:.0f} {bottom + 58}" '
-        f'style="min-width:620px;max-width:820px;width:100%" font-size="13" font-family="inherit" fill="currentColor">'
-        f"<title>{html.escape(words)}</title>{''.join(parts)}"
-        f'<text x="10" y="{bottom + 34}">points in the claim’s direction; dot and line: ours, 95 % (arrow: farther)</text>'
-        f'<text x="10" y="{bottom + 51}">hollow dot: too few patients; diamond: the paper, filled where excluded</text>'
-        "</svg></div>"
+        y = top + step * index + (28 if narrow else step / 2)
+        parts.append(_forest_row(number, c, y, x, (left, y - 12, "start") if narrow else (left - 10, y + 4, "end")))
+    lines = (
+        "points in the claim’s direction;",
+        "dot and line: ours, 95 % (arrow: farther)",
+        "hollow dot: too few patients;",
+        "diamond: the paper, filled where excluded",
     )
+    lines = lines if narrow else (" ".join(lines[:2]), " ".join(lines[2:]))
+    for index, line in enumerate(lines):
+        parts.append(f'<text x="10" y="{bottom + 34 + 17 * index}">{line}</text>')
+    more = 20 if narrow else 30
+    return f'viewBox="0 0 {left + width + more:.0f} {bottom + 24 + 17 * len(lines)}"', "".join(parts)
 
 
 def _said(c: dict) -> str:
@@ -274,13 +291,12 @@ def _label(number: str, c: dict) -> str:
     return f"{number} · {c['one']} {minus} {c['other']}{metric}"
 
 
-def _forest_row(number: str, c: dict, y: float, x) -> str:
-    """One line of the drawing."""
+def _forest_row(number: str, c: dict, y: float, x, name: tuple[float, float, str]) -> str:
+    """One line of the drawing. name: where its name stands, and which end of it."""
     label = html.escape(_label(number, c))
     colour = _MARKS[c["status"]]
-    text = (
-        f'<a href="{CHAPTER[number]}.html"><text x="{x(-math.inf) - 10:.0f}" y="{y + 4}" text-anchor="end">{label}</text></a>'
-    )
+    at = f'x="{name[0]:.0f}" y="{name[1]}" text-anchor="{name[2]}"'
+    text = f'<a href="{CHAPTER[number]}.html"><text {at}>{label}</text></a>'
     if c["low"] == c["low"]:
         text += f'<line x1="{x(c["low"]):.1f}" x2="{x(c["high"]):.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="3"/>'
         for end, way in ((c["low"], -1), (c["high"], 1)):
@@ -488,10 +504,11 @@ def ablation(contents: Sequence[dict]) -> str:
         if word == MEASURED:
             (leans if found.high < 0 else better).append(what)
         elif word == EQUIVALENT:
-            alike.append(f"{what}: a loss of more than {max(0.0, -found.low):.1f} points is excluded")
+            alike.append(f"{what}: a fall of more than {max(0.0, -found.low):.1f} points is excluded")
         else:
             unsure.append(what)
-    text = f"In {count(len(contents), 'run')}, over {count(n, 'patient')} that a run had not seen: {'; '.join(said)}."
+    over = f"{count(n, 'patient')} of at least {LEAST} lesion voxels that a run had not seen"
+    text = f"In {count(len(contents), 'run')}, over {over}: {'; '.join(said)}."
     if leans:
         text += f" So the network leans on {_list(leans)}."
     if better:
@@ -504,12 +521,14 @@ def ablation(contents: Sequence[dict]) -> str:
 def flattening(contents: Sequence[dict], key: str) -> rule.Interval:
     """The rule's interval of DSC with a part flattened minus as trained, in points, over the patients.
 
-    contents: of ablation-*.json. key: a row of their tables, such as "all maps flat". KeyError for another.
+    contents: as of `ablations`; their "small" patients are left out. key: a row of their tables, such as "all maps flat".
+    KeyError for another.
     """
     rows = [
         (patient_of(scan), c["fold"], 100 * (c["patients"][key][scan] - dsc))
         for c in contents
         for scan, dsc in c["patients"]["as trained"].items()
+        if patient_of(scan) not in c["small"]
     ]
     frame = pd.DataFrame(rows, columns=["patient", "fold", "lost"]).groupby("patient").mean()
     return rule.interval(frame.lost, frame.fold)
@@ -631,9 +650,17 @@ def read(folder, name: str) -> dict | None:
 
 
 def ablations(folder) -> list[dict]:
-    """The contents of attention/ablation-*.json, by fold and seed; empty where nothing was measured."""
-    paths = sorted((report.of_book(folder) / "attention").glob("ablation-*.json"))
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    """The contents of attention/ablation-*.json, by fold and seed; empty where nothing was measured.
+
+    "small" is added: the run's patients below `report.LEAST` lesion voxels, whom the protocol's endpoint leaves out.
+    """
+    folder = report.of_book(folder)
+    found = []
+    for path in sorted((folder / "attention").glob("ablation-*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        run = json.loads((folder / f"{content['run']}.json").read_text(encoding="utf-8"))
+        frame = report.per_patient([run])
+        found.append(content | {"small": sorted(frame.index[frame.lesion_voxels < report.LEAST])})
     return sorted(found, key=lambda c: (c["fold"], c["seed"]))
 
 
@@ -661,7 +688,7 @@ def findings(results: list[dict], folder) -> list[str]:
     if agreement:
         a = agreement["DSC, per cent"]
         readers = (
-            f"Two radiologists who outlined the same {a['scans']} scans of at least {report.LEAST} lesion voxels agree to a "
+            f"Two readers of the same {a['scans']} scans of at least {LEAST} lesion voxels agree to a "
             f"mean DSC of {a['mean']:.1f} ({a['lowest']:.1f} to {a['highest']:.1f}). {against_readers(results, agreement)}"
         )
     else:

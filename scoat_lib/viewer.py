@@ -39,7 +39,7 @@ def picture(image: np.ndarray, truth=None, prediction=None, zoom: int = 4) -> by
     for mask, colour in ((truth, (255, 59, 48)), (prediction, (0, 213, 230))):
         if mask is not None:
             large = np.asarray(mask, bool).repeat(zoom, 0).repeat(zoom, 1)
-            rgb[large & ~ndimage.binary_erosion(large)] = colour
+            rgb[large & ~ndimage.binary_erosion(large, iterations=2)] = colour
     buffer = io.BytesIO()
     Image.fromarray(rgb).convert("P", palette=Image.Palette.ADAPTIVE, colors=24).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -170,7 +170,7 @@ def patients_beside(results: list[dict], names: dict[str, str]) -> pd.DataFrame:
 
 
 def readers(agreement: dict | None, least: int = report.LEAST) -> pd.DataFrame:
-    """Two radiologists scan by scan: DSC in per cent, either's lesion voxels, whether the scan counts. May be empty."""
+    """The two readers scan by scan: DSC in per cent, either's lesion voxels, whether the scan counts. May be empty."""
     rows = {
         scan: {
             "DSC, %": plain(100 * c["DSC"]),
@@ -191,7 +191,7 @@ def about_readers(agreement: dict | None) -> str:
     large = [c for c in agreement["scans"].values() if c["tp"] + c["fn"] >= d["least voxels"]]
     fewer = sum(c["fp"] < c["fn"] for c in large)
     return (
-        f"Over the {d['scans']} scans of at least {LEAST} lesion voxels two radiologists reach a mean DSC of "
+        f"Over the {d['scans']} scans of at least {LEAST} lesion voxels the two readers reach a mean DSC of "
         f"{d['mean']:.1f} % with each other, from {d['lowest']:.1f} to {d['highest']:.1f} %. In "
         f"{f'all {fewer}' if fewer == len(large) else f'{fewer} of them'} the second outlines less than the first."
     )

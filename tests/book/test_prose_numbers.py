@@ -13,7 +13,10 @@ import torch
 from scipy import ndimage
 
 from scoat_lib import claims, grids, losses, phantom, report, weights
+from scoat_lib.cohort import Cohort, data_folder, find_cases, make_folds, split_of, with_statistics
 from scoat_lib.networks import create
+from scoat_lib.scan import load_pair
+from scoat_lib.training import Recipe
 
 BOOK = Path(__file__).parents[2] / "book"
 RESULTS = BOOK.parent / "results"
@@ -92,7 +95,7 @@ def test_chapter_8s_tables_span_what_it_says():
 
 def test_chapter_10s_point_beside_the_papers_rows():
     printed = sorted(row["DSC"] for row in grids.get("table2").paper.values())
-    assert "five of the nine rows of Table II lie within one" in prose("10")
+    assert "five of the nine rows of the paper's Table II lie within one" in prose("10")
     assert max(sum(low <= v <= low + 1 for v in printed) for low in printed) == 5
 
 
@@ -192,6 +195,45 @@ def test_numbers_of_other_files_in_prose_are_theirs():
     point = json.loads((RESULTS / "shipped" / f"operating-point-w{weights.load().card['recipe']['width']}.json").read_text())
     widest = max(row["smooth"] for row in point["rows"])
     assert (point["best"]["smooth"] == widest) == ("The widest smoothing that was tried is best" in prose("18"))
+
+
+def test_chapter_18s_errors_without_a_doubt():
+    rows = json.loads((RESULTS / "uncertainty" / "w8.json").read_text())["doubt"]
+    assert "99 % of the voxels lie in the first two rows, and with them nearly half of all wrong ones" in prose("18")
+    voxels, wrong = np.array([(row["voxels"], row["voxels"] * row["wrong"]) for row in rows]).T
+    assert round(100 * voxels[:2].sum() / voxels.sum()) == 99
+    assert 0.4 < wrong[:2].sum() / wrong.sum() < 0.5
+
+
+def test_the_phantom_cohorts_numbers_in_chapters_1_2_10_and_17():
+    cohort = Cohort.open(None, Recipe().preprocessing)
+    split = split_of(make_folds(cohort, 5), 0)
+    some, every = (with_statistics(cohort, names).preprocessing for names in (split.train, cohort.names))
+    assert (
+        f"the mean from {some.mean:.4f} to {every.mean:.4f}, the standard deviation from {some.std:.4f} to {every.std:.4f}"
+        in (prose("02"))
+    )
+    assert f"Of the {len(cohort.names)} patients {len(split.train)} were in them" in prose("02")
+    assert "by a factor of more than two thousand here" in prose("02")
+    assert 2000 < max(cohort.burden.values()) / min(cohort.burden.values()) < 3000
+    assert "the smallest of the phantoms' lesions is lost at 64 × 64 pixels" in prose("17")
+    assert min(cohort.burden.values()) > 0
+    assert min(Cohort.open(None, Recipe(size=64).preprocessing).burden.values()) == 0
+
+    pairs = [load_pair(case.scan, case.mask) for case in find_cases(data_folder(None))]
+    hu = np.concatenate([scan.voxels[mask.voxels > 0] for scan, mask in pairs])
+    veil, filled = hu[hu < -200], hu[hu >= -200]
+    assert re.search(r"phantoms of this page most of it lies between −700 and −400 HU", prose("01"))
+    assert ((veil > -700) & (veil < -400)).mean() > 0.8
+    assert "In the phantoms most of it lies between −50 and 50 HU" in prose("01")
+    assert ((filled > -50) & (filled < 50)).mean() > 0.95
+
+
+def test_chapter_14s_map_of_noise():
+    """A fresh map's batch norm spreads what stands before its sigmoid by 1."""
+    noise = 1 / (1 + np.exp(-np.random.default_rng(0).standard_normal((500, 500))))
+    assert 0.84 < noise.sum() ** 2 / (noise.size * (noise**2).sum()) < 0.86
+    assert "its effective area is about 0.85" in prose("14")
 
 
 def test_chapter_16_counts_its_claims():

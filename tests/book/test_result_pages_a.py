@@ -410,7 +410,7 @@ def test_8_the_yardstick_is_the_two_readers_file():
     assert [round(d[k], 1) for k in ("mean", "lowest", "highest")] == list(report.BETWEEN_READERS)
     frame = words.readers(AGREEMENT)
     assert len(frame) == 6
-    assert "For six scans of this record a second radiologist" in PROSE["08"]
+    assert "For six scans of this record one more radiologist" in PROSE["08"]
     assert (frame.counts == "yes").sum() == d["scans"]
     assert "bartoli" not in PROSE["08"] + PROSE["09"]
 

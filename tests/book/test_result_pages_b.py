@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from scoat_lib import attention, claims, grids, report, verdicts
+from scoat_lib.cohort import patient_of
 from scoat_lib.grids import GRIDS
 from scoat_lib.training import Recipe
 
@@ -225,17 +226,25 @@ def test_the_forest_draws_every_comparison_once(case, dsc):
     from xml.etree import ElementTree
 
     text = verdicts.forest(decisions(case), dsc)
-    svg = ElementTree.fromstring(text.removeprefix('<div style="overflow-x:auto">').removesuffix("</div>"))
+    beside, above = ElementTree.fromstring(f"<both>{text}</both>".replace(" hidden>", ' hidden="">'))
+    assert "hidden" in above.attrib
+    assert "hidden" not in beside.attrib
     wanted = [
         c
         for n, v in ((claim.number, verdict) for claim, verdict in decisions(case))
         for c in v.comparisons
         if (c["metric"] == "DSC") == dsc and (dsc or n != "1" or c["other"] == "UNet++")
     ]
-    assert len(svg.findall(".//a")) == len(wanted)
-    assert len(svg.findall(".//circle")) == sum(c["patients"] > 0 for c in wanted)
-    assert len(svg.findall(".//polygon")) == sum(c["paper"] == c["paper"] for c in wanted)
+    for svg in (beside, above):
+        assert len(svg.findall(".//a")) == len(wanted)
+        assert len(svg.findall(".//circle")) == sum(c["patients"] > 0 for c in wanted)
+        assert len(svg.findall(".//polygon")) == sum(c["paper"] == c["paper"] for c in wanted)
     assert "nan" not in text
+    names = [float(a.find("text").attrib["y"]) for a in above.iter("a")]
+    dots = [float(c.attrib["cy"]) for c in above.iter("circle")]
+    if len(dots) == len(names):  # each name stands above its own line, below the one before
+        assert all(0 < y - name < 20 for name, y in zip(names, dots, strict=True))
+        assert all(name > y + 8 for name, y in zip(names[1:], dots, strict=False))
 
 
 def test_an_interval_beyond_the_forests_frame_ends_in_an_arrow_and_leaves_the_others_their_room():
@@ -248,7 +257,7 @@ def test_an_interval_beyond_the_forests_frame_ends_in_an_arrow_and_leaves_the_ot
     nan = float("nan")
     far = narrow | {"difference": 78.1, "low": nan, "high": nan, "status": claims.WAITS, "patients": 2}
     assert ">+78.1 →</text>" in verdicts.forest([(claim, claims.Verdict(claims.OPEN, "", (narrow, far)))])
-    text = verdicts.forest([(claim, claims.Verdict(claims.OPEN, "", (wide, narrow)))])
+    text = verdicts.forest([(claim, claims.Verdict(claims.OPEN, "", (wide, narrow)))]).split('<div class="forest-narrow"')[0]
     lines = [
         (float(a), float(b))
         for a, b in re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)" y1="[\d.]+" y2="[\d.]+" stroke="#', text)
@@ -305,13 +314,20 @@ def test_doubt_and_ablation_speak_from_their_files():
         plain = {f"{p}{fold}": 0.8 for p in patients}
         lost = {"as trained": [0, 0], "all maps flat": maps, "all channel weights flat": channels}
         each = {k: {p: d + v / 100 for (p, d), v in zip(plain.items(), vs, strict=True)} for k, vs in lost.items()}
-        return {"fold": fold, "seed": 0, "patients": each, "pooled_dsc": {k: sum(v.values()) / 2 for k, v in each.items()}}
+        return {
+            "fold": fold,
+            "seed": 0,
+            "small": [],
+            "patients": each,
+            "pooled_dsc": {k: sum(v.values()) / 2 for k, v in each.items()},
+        }
 
     runs = [flattened(f, [-1.0 + f, 1.5 - f], [-20.0 - f, -21.0]) for f in range(3)]
     text = verdicts.ablation(runs)
     assert "In 3 runs, over 6 patients" in text
     assert "by −21.0 points (95 % −2" in text
-    assert "leans on its channel weights. It is equivalent within ±3 points without its maps: a loss of more than" in text
+    assert verdicts.flattening([run | {"small": ["b1", "b2"]} for run in runs], "all maps flat").mean == pytest.approx(0.375)
+    assert "leans on its channel weights. It is equivalent within ±3 points without its maps: a fall of more than" in text
     one_run_alone = [flattened(0, [0, 0], [-40.0, -30.0]), flattened(1, [0, 0], [2.0, 1.0]), flattened(2, [0, 0], [1.0, 2.0])]
     assert "leans on its channel weights is undecided" in verdicts.ablation(one_run_alone)
     wide = [
@@ -324,6 +340,22 @@ def test_doubt_and_ablation_speak_from_their_files():
     assert "95 %" not in few
     assert "is undecided" in few
     assert "not measured" in verdicts.ablation([])
+
+
+def test_flattening_leaves_out_whom_the_endpoint_leaves_out():
+    measured = verdicts.ablations(ROOT / "results")
+    if not measured:
+        pytest.skip("no ablation was measured")
+    runs = [json.loads((ROOT / "results" / f"{c['run']}.json").read_text()) for c in measured]
+    lesion = {}
+    for run in runs:
+        for scan, c in run["patients"].items():
+            patient = patient_of(scan)
+            lesion[patient] = lesion.get(patient, 0) + c["tp"] + c["fn"]
+    small = {patient for patient, voxels in lesion.items() if voxels < 1000}
+    assert small
+    assert {patient for c in measured for patient in c["small"]} == small
+    assert verdicts.flattening(measured, "all maps flat").patients == len(lesion) - len(small)
 
 
 # the pages

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
@@ -493,6 +494,28 @@ def test_the_system_windows_is_not_the_window_of_a_ct():
     terms = [("window", "The HU between black and white")]
     assert "data-says" not in book_pages.explained("<p>On Windows it runs.</p>", terms)
     assert "data-says" in book_pages.explained("<p>Two windows of one slice.</p>", terms)
+
+
+def test_an_indexs_name_has_no_row_of_heads_of_its_own():
+    frame = pd.DataFrame({"DSC": [1, 2], "n": [3, 4]}, index=pd.Index(["a", "b"], name="patient"))
+    heads = re.findall(r"<th>([^<]*)</th>", book_pages.tidied(frame.to_html()).split("</thead>")[0])
+    assert heads == ["patient", "DSC", "n"]
+    plain = frame.rename_axis(None).to_html()
+    assert book_pages.tidied(plain) == plain
+
+
+def test_an_option_of_a_command_is_never_broken_at_its_hyphens():
+    command = "<pre><span></span>scoat segment a.nii.gz -o b.nii.gz --probability p\n</pre>"
+    kept = re.findall(r'<span class="flag">([^<]*)</span>', book_pages.tidied(command))
+    assert kept == ["-o", "--probability"]
+    assert re.sub(r'<span class="flag">([^<]*)</span>', r"\1", book_pages.tidied(command)) == command
+    assert "<span" not in book_pages.tidied("<pre>a well-known word - and −1</pre><p>a --flag</p>")
+
+
+def test_cells_of_words_may_wrap_and_cells_of_numbers_do_not():
+    cell = "<td>{}</td>".format
+    assert 'class="words"' in book_pages.tidied(cell("SCOAT-Net minus UNet++ in DSC over all"))
+    assert 'class="words"' not in book_pages.tidied(cell("+1.8 (−1.0 … +4.5)") + cell("not run"))
 
 
 def test_numbers_stay_in_one_line_with_what_follows_them():
