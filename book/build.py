@@ -608,7 +608,7 @@ def trained_readings() -> str:
                 rows.append([label, report.NOT_RUN, "", "", ""])
                 continue
             change = f"{row.difference:+.1f}" if row.difference == row.difference else "–"
-            rows.append([label, f"{row.DSC:.1f}", change, f"{row['DSC, pooled']:.1f}", int(row.seeds)])
+            rows.append([label, f"{row.DSC:.1f}", change, f"{row['DSC, pooled']:.1f}", row.seeds])
         head = ["reading", "DSC, primary", "against the default", "DSC, pooled", "seeds"]
         parts.append(f"{one.scale}; folds {one.rows.folds.dropna().iloc[0]}:\n\n{table(head, rows)}\n\n{_seeds(one, results)}")
     return "\n\n".join(parts)

@@ -194,7 +194,7 @@ def all_of(comparisons: list[dict], what: str) -> Verdict:
     refuted = [p < 1 - rule.LEVEL and c["status"] == FAILS for p, c in zip(corrected, comparisons, strict=True)]
     alike = {HOLDS: HOLDS, WAITS: WAITS}.get(states[0], OPEN) if len(set(states)) == 1 else OPEN
     status = FAILS if any(refuted) else alike
-    text = f"{what}: {counts} of {len(states)} comparisons"
+    text = f"{what}: {counts} of {len(states)} {_s(len(states), 'comparison')}"
     for c, sure in zip(comparisons, refuted, strict=True):
         words = _beside(c)
         if c["status"] == FAILS:
@@ -203,6 +203,10 @@ def all_of(comparisons: list[dict], what: str) -> Verdict:
             minus = "minus" if c["sign"] > 0 else "below"
             text += f"; {c['one']} {minus} {c['other']} in {c['metric']}: {_points(c)}" + "".join(f", {w}" for w in words)
     return Verdict(status, text, tuple(comparisons))
+
+
+def _s(number: int, word: str) -> str:
+    return word if number == 1 else f"{word}s"
 
 
 def _points(c: dict) -> str:
@@ -282,7 +286,7 @@ def _maps(key: str, what: str, unit: str, sign: int):
         """The verdict over the runs whose maps were measured: three at least, each patient counted once."""
         steps: dict[str, list[float]] = {}
         folds, runs = {}, 0
-        for result in results:
+        for result in _runs(results, GRIDS["table2"], "SCOAT-Net"):
             measured = result.get("attention", {}).get(key, {})
             unseen = {scan: values for scan, values in measured.items() if scan in result["folds"]["test"]}
             runs += bool(unseen)
@@ -294,6 +298,8 @@ def _maps(key: str, what: str, unit: str, sign: int):
             return Verdict(WAITS, f"the maps of {runs} run{'' if runs == 1 else 's'} were measured; {RUNS} are asked for")
         values = [float(np.mean(v)) for v in steps.values()]
         found = _judged(values, [folds[p] for p in steps], math.nan)
+        if math.isnan(found["low"]):
+            return Verdict(WAITS, f"the maps of {runs} runs were measured, on too few patients or folds for an interval")
         seen = {k: sign * found[k] for k in ("difference", "low", "high")}
         low, high = sorted((seen["low"], seen["high"]))
         return Verdict(
@@ -339,6 +345,8 @@ def _carries_over(results: list[dict]) -> Verdict:
     home = rule.interval(100 * own.DSC, own.fold)
     if math.isnan(home.low):
         return Verdict(WAITS, f"{home.patients} patients of its own cohort were left out by a run; {rule.FEWEST} are needed")
+    if len(scored) < 2:
+        return Verdict(WAITS, "one run alone was scored on the second cohort")
     away = second_cohort(scored)
     t = float(stats.t.isf((1 - rule.LEVEL) / 2, home.freedom))
     lost = home.mean - away["mean"]
@@ -390,7 +398,7 @@ def second_cohort(runs: list[dict]) -> dict[str, float]:
     """Mean slice DSC on the second cohort, per cent: {"mean", "error", "low", "high", "slices", "runs"}.
 
     Each slice is averaged over the runs; slices without opacification are left out. error: of the slices, its variance times
-    `design_effect`, and of the runs. The interval is the normal one.
+    `design_effect`, and of the runs, nan for one run alone. The interval is the normal one.
     """
     each = []
     for result in runs:
@@ -400,7 +408,8 @@ def second_cohort(runs: list[dict]) -> dict[str, float]:
     scores = np.array(each)
     by_slice = scores.mean(axis=0)
     n, k = len(by_slice), len(scores)
-    variance = by_slice.var(ddof=1) / n * design_effect() + (scores.mean(axis=1).var(ddof=1) / k if k > 1 else 0.0)
+    of_runs = scores.mean(axis=1).var(ddof=1) / k if k > 1 else math.nan
+    variance = by_slice.var(ddof=1) / n * design_effect() + of_runs
     mean, error = float(by_slice.mean()), math.sqrt(variance)
     return {"mean": mean, "error": error, "low": mean - 1.96 * error, "high": mean + 1.96 * error, "slices": n, "runs": k}
 
@@ -414,17 +423,20 @@ def _restart(results: list[dict]) -> Verdict:
 def tiny_lesions(runs: list[dict]) -> dict:
     """The share of lesions under 1 ml of which any voxel was found, per cent, with the rule's interval clustered by patient.
 
-    A ratio of sums over patients; its interval comes from each patient's linear contribution to it. "difference", "visible",
-    "needed": as `compare`'s, of one half against it. {"share", "low", "high", "lesions", "patients", "status", …}.
+    A ratio of sums over patients, seeds averaged first; its interval comes from each patient's linear contribution to it.
+    "difference", "visible", "needed": as `compare`'s, of one half against it. {"share", "low", "high", "lesions", "patients",
+    "status", …}.
     """
-    found: dict[str, np.ndarray] = {}
+    seeds: dict[str, dict[int, np.ndarray]] = {}
     folds = {}
     for result in runs:
         for more in result.get("measures", {}).values():
             small = [hit > 0 for size, hit in more["lesions"] if size * more["voxel_mm3"] / 1000 < TINY_ML]
             if small:
-                found[more["patient"]] = found.get(more["patient"], np.zeros(2)) + (sum(small), len(small))
+                each, seed = seeds.setdefault(more["patient"], {}), result["recipe"]["seed"]
+                each[seed] = each.get(seed, np.zeros(2)) + (sum(small), len(small))
                 folds[more["patient"]] = result["recipe"]["fold"]
+    found = {patient: np.mean(list(each.values()), axis=0) for patient, each in seeds.items()}
     if not found:
         judged = _judged([], [], math.nan)
         return judged | {"share": math.nan, "low": math.nan, "high": math.nan, "lesions": 0, "patients": 0}
@@ -433,16 +445,16 @@ def tiny_lesions(runs: list[dict]) -> dict:
     linear = 100 * (share + (hits - share * lesions) / lesions.mean())
     judged = _judged(50 - linear, [folds[p] for p in found], math.nan)
     ends = {"low": 50 - judged["high"], "high": 50 - judged["low"]}
-    return judged | ends | {"share": 100 * share, "lesions": int(lesions.sum())}
+    return judged | ends | {"share": 100 * share, "lesions": round(lesions.sum())}
 
 
 def _tiny(results: list[dict]) -> Verdict:
     """Most networks find fewer than half of the lesions under 1 ml."""
     grid = GRIDS["table2"]
     rows = {label: tiny_lesions(_runs(results, grid, label)) for label in grid.rows}
-    rows = {label: row for label, row in rows.items() if row["patients"] >= rule.FEWEST}
+    rows = {label: row for label, row in rows.items() if not math.isnan(row["low"])}
     if not rows:
-        return Verdict(WAITS, f"no network was run on {rule.FEWEST} patients with lesions under {TINY_ML:g} ml")
+        return Verdict(WAITS, f"no network was run on {rule.FEWEST} patients, of two folds, with lesions under {TINY_ML:g} ml")
     fewer = [label for label, row in rows.items() if row["high"] < 50]
     more = [label for label, row in rows.items() if row["low"] > 50]
     most = len(grid.rows) / 2
@@ -452,8 +464,8 @@ def _tiny(results: list[dict]) -> Verdict:
     )
     return Verdict(
         status,
-        f"of {len(rows)} networks {len(fewer)} find fewer than half of the lesions under {TINY_ML:g} ml (nominal), "
-        f"{len(more)} more than half: {shares}",
+        f"of {len(rows)} {_s(len(rows), 'network')} {len(fewer)} find{'s' if len(fewer) == 1 else ''} fewer than half of the "
+        f"lesions under {TINY_ML:g} ml (nominal), {len(more)} more than half: {shares}",
         asked=tuple(
             asked
             for label, row in rows.items()

@@ -93,11 +93,13 @@ def noise(scan: Scan, chest: Chest) -> float | None:
     """Standard deviation in HU of soft tissue's second differences along a row, as of white noise; None without soft tissue."""
     slices = scan.axial()
     rows, columns = (max(1, round(m / s)) for m, s in zip(chest.mm[1:], scan.axial_spacing[1:], strict=True))
-    soft = chest.body & (chest.grey > SOFT[0]) & (chest.grey < SOFT[1])
+    step = max(1, round(chest.mm[0] / scan.axial_spacing[0]))  # one slice of so many is the chest's, the middle one
     found = []
-    for k in np.unique(np.linspace(0, len(soft) - 1, MOST_SLICES).astype(int)):
-        where = np.repeat(np.repeat(soft[k], rows, 0), columns, 1)
-        at = min(len(slices) - 1, round((k + 0.5) * len(slices) / len(soft)))
+    for k in np.unique(np.linspace(0, len(chest.body) - 1, MOST_SLICES).astype(int)):
+        smooth = ndimage.gaussian_filter(chest.grey[k], 1)  # else, of large pixels, only the quiet ones would be taken
+        soft = chest.body[k] & (smooth > SOFT[0]) & (smooth < SOFT[1])
+        where = np.repeat(np.repeat(soft, rows, 0), columns, 1)
+        at = min(step // 2, len(slices) - 1) + k * step
         grey = slices[at][: where.shape[0], : where.shape[1]].astype(np.float32)
         inner = where[:, 2:] & where[:, 1:-1] & where[:, :-2]
         found.append((grey[:, 2:] - 2 * grey[:, 1:-1] + grey[:, :-2])[inner])

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch.nn import functional as F
 
 from scoat_lib.scan import Scan
-from scoat_lib.weights import Segmenter
+from scoat_lib.weights import Segmenter, WeightsError
 
 
 def probabilities(
@@ -46,7 +46,8 @@ def slice_probabilities(
     """The one way from slices to probabilities: (slices, H, W) windowed to 0..1 → float32 in 0..1.
 
     branches: "output", as the network predicts; "mean", the average probability of X(0,1) … X(0,4); or one of 1 … 4.
-    flip: average each slice with its mirror image. ValueError for another value of branches, or a network without them.
+    flip: average each slice with its mirror image. ValueError for another value of branches, or a network without them;
+    WeightsError where the network answers with NaN.
     """
     model = segmenter.model.to(device).eval()
     if branches != "output" and branches != "mean" and branches not in (1, 2, 3, 4):
@@ -61,6 +62,12 @@ def slice_probabilities(
         if flip:
             p = (p + _probability(model, x.flip(-1), branches).flip(-1)) / 2
         result[start : start + batch] = p[:, 0].cpu().numpy()
+    bad = int(np.isnan(result).any((1, 2)).sum())
+    if bad:  # NaN is above no threshold, so the mask would be empty
+        raise WeightsError(
+            f"{type(model).__name__}: answers with NaN in {bad} of {len(result)} slices, so its weights are damaged, or "
+            "the slices are; load both again"
+        )
     return result
 
 

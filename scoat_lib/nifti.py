@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import zlib
 from collections.abc import Collection, Iterator
@@ -40,16 +39,20 @@ def read(path: Path, assume: Collection[str] = ()) -> tuple[np.ndarray, np.ndarr
     """Voxels (slope and intercept applied), affine in mm, header, and what is to be said of the file.
 
     The whole file is read, so that a packed one's checksum is looked at. assume: what to believe where the header
-    contradicts itself or is silent: "sform", "qform", "mm", or axis codes such as "LPS" (`check_assumptions`).
+    contradicts itself or is silent: "sform", "qform", "mm", or axis codes such as "LPS" (`check_assumptions`); what is assumed
+    against a header that says otherwise is not used, and that is said.
     Raises ScanError for a file that is missing, of another kind, cut off, damaged, longer than its header says, larger than
-    any scan, without a place in the patient, or whose two forms disagree on the voxel's size.
+    any scan, without a place in the patient or a voxel's size, or whose two forms disagree on that size.
     """
     path = Path(path)
     _refuse_foreign(path)
     try:
-        with _quiet():
+        with _quiet(), np.errstate(invalid="ignore"):
             content = _unpacked(path) if path.name.lower().endswith(".gz") else _plain(path)
-            image = _image_class(content[:4]).from_bytes(content)
+            kind = _image_class(content[:4])
+            raw = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)  # as it is, before nibabel mends it
+            _refuse_slope(raw, path)
+            image = kind.from_bytes(content)
             array = np.asanyarray(image.dataobj)
     except ScanError:
         raise
@@ -59,6 +62,7 @@ def read(path: Path, assume: Collection[str] = ()) -> tuple[np.ndarray, np.ndarr
         raise ScanError(
             f"{path}: is not a readable NIfTI file ({error or type(error).__name__}); expected .nii or .nii.gz"
         ) from error
+    image.header["pixdim"][1:4] = raw["pixdim"][1:4]
     affine, notes = _place(image.header, path, assume)
     return array, affine, image.header, notes
 
@@ -84,7 +88,7 @@ def _expected(start: bytes, path: Path, packed: int) -> int:
     kind = _image_class(start[:4]).header_class
     if len(start) < kind.sizeof_hdr:
         raise ScanError(f"{path}: is cut off within its header ({len(start)} bytes); copy or download it again")
-    header = kind.from_fileobj(io.BytesIO(start))
+    header = kind(start[: kind.sizeof_hdr])  # without its extensions, which `start` may cut
     shape, size = header.get_data_shape(), header.get_data_dtype().itemsize
     voxels = 1
     for side in shape:
@@ -200,6 +204,14 @@ def holds_dicom(folder: Path) -> bool:
     return any(p.is_file() and _is_dicom(p) for p in Path(folder).iterdir())
 
 
+def dicom_files(folder: Path, below: bool = False) -> list[Path]:
+    """The DICOM files of a folder itself, or of all below it, in order; hidden ones and a directory of others (DICOMDIR) are
+    passed over."""
+    paths = Path(folder).rglob("*") if below else Path(folder).iterdir()
+    named = (p for p in paths if not p.name.startswith(".") and p.name != "DICOMDIR" and p.is_file())
+    return sorted(p for p in named if _is_dicom(p))
+
+
 def _is_dicom(path: Path) -> bool:
     try:
         with open(path, "rb") as file:
@@ -215,9 +227,22 @@ def _axes(word: str):
     return axcodes2ornt(tuple(letters)) if named else None
 
 
+def _refuse_slope(raw: nib.Nifti1Header, path: Path) -> None:
+    """An infinite slope, which nibabel takes for none; 0 and NaN stand for none."""
+    if np.isinf(raw["scl_slope"]):
+        raise ScanError(
+            f"{path}: its header multiplies by {float(raw['scl_slope']):g} (scl_slope); correct it, to 1 if the stored values "
+            "are the true ones"
+        )
+
+
 def _place(header: nib.Nifti1Header, path: Path, assume: Collection[str]) -> tuple[np.ndarray, list[str]]:
-    """The affine in mm, and what is to be said where the header's two forms place the scan differently."""
-    size = np.array([float(z) for z in header.get_zooms()[:3]] + [1.0] * 3)[:3]
+    """The affine in mm, and what is to be said where the header's two forms, or it and what is assumed, place it differently.
+
+    header: with pixdim as the file has it, 0 or negative even.
+    """
+    axes = min(3, len(header.get_data_shape()))
+    size = np.array([*map(float, header["pixdim"][1 : 1 + axes]), 1.0, 1.0, 1.0])[:3]
     unit = UNITS.get(int(header["xyzt_units"]) & 7, "unknown")
     if unit in ("metre", "micron") and "mm" not in assume:
         factor = 1000.0 if unit == "metre" else 0.001
@@ -233,24 +258,46 @@ def _place(header: nib.Nifti1Header, path: Path, assume: Collection[str]) -> tup
                 f"{path}: its header holds neither an sform nor a qform, so nothing says which way up it lies; name its axes, "
                 "as --assume LPS (voxels run to the left, to the back, to the head), or write a form into it"
             )
+        _refuse_no_size(size, path)
         return _from_axes(_axes(codes), size), []
-    own = header.get_sform() if sform else None
-    other = _qform(header, path, needed=not sform) if qform else None
-    if "qform" in assume and other is not None:
-        return other, []
-    affine = own if own is not None else other
-    if own is not None and "sform" not in assume and len(header.get_data_shape()) > 2:
-        _refuse_two_sizes(own, size, path)
-    if own is not None and other is not None:
+    if not sform or (qform and "qform" in assume):
+        _refuse_no_size(size, path)
+        other = _qform(header, path, needed=True)
+        return other, _not_used(assume, other, header)
+    own = header.get_sform()
+    other = _qform(header, path, needed=False) if qform and _is_size(size) else None
+    if "sform" not in assume and axes > 2:
+        _refuse_two_sizes(own, size, path, other is not None)
+    notes = _not_used(assume, own, header)
+    if other is not None:
         far = np.append(np.asarray([*header.get_data_shape(), 1, 1, 1][:3]) - 1, 1.0)
         gap = max(float(np.linalg.norm((own - other) @ corner)) for corner in (np.array([0, 0, 0, 1.0]), far))
         if gap > NEAR and "sform" not in assume:
             ways = ["".join(nib.aff2axcodes(a)) for a in (own, other)]
-            return affine, [
+            notes.append(
                 f"its sform ({ways[0]}) and its qform ({ways[1]}) place it up to {gap:.0f} mm apart; the sform is used "
                 "(--assume qform for the other), and both are written to the mask"
-            ]
-    return affine, []
+            )
+    return own, notes
+
+
+def _not_used(assume: Collection[str], affine: np.ndarray, header: nib.Nifti1Header) -> list[str]:
+    """What is to be said of assumptions against which a header with a form speaks."""
+    notes = [
+        f"--assume {form} is not used: its header has no {form}"
+        for form in ("sform", "qform")
+        if form in assume and not int(header[f"{form}_code"])
+    ]
+    return notes + axes_not_used(assume, affine, "its header has a form")
+
+
+def axes_not_used(assume: Collection[str], affine: np.ndarray, why: str) -> list[str]:
+    """What is to be said of axis codes that are assumed where the affine is known and says otherwise."""
+    codes = next((word.upper() for word in assume if _axes(word) is not None), None)
+    if codes is None or not np.isfinite(affine).all():
+        return []
+    ways = "".join(way or "?" for way in nib.aff2axcodes(affine))
+    return [f"--assume {codes} is not used: {why}, by which its axes are {ways}"] if ways != codes else []
 
 
 def _from_axes(ornt, size: np.ndarray) -> np.ndarray:
@@ -262,27 +309,40 @@ def _from_axes(ornt, size: np.ndarray) -> np.ndarray:
     return affine
 
 
+def _is_size(size: np.ndarray) -> bool:
+    return bool((np.isfinite(size) & (size > 0)).all())
+
+
+def _refuse_no_size(size: np.ndarray, path: Path) -> None:
+    if not _is_size(size):
+        raise ScanError(
+            f"{path}: its header gives a voxel of {_shown(size)} mm (pixdim), where each side must be above 0; correct pixdim"
+        )
+
+
 def _qform(header: nib.Nifti1Header, path: Path, needed: bool) -> np.ndarray | None:
     try:
         return header.get_qform()
     except Exception as error:
         if needed:
-            raise ScanError(f"{path}: its qform is no rotation ({error}), and it has no sform; correct its header") from error
+            raise ScanError(f"{path}: its qform is no rotation ({error}), so it gives no place; correct its header") from error
         return None
 
 
-def _refuse_two_sizes(sform: np.ndarray, size: np.ndarray, path: Path) -> None:
+def _refuse_two_sizes(sform: np.ndarray, size: np.ndarray, path: Path, has_qform: bool) -> None:
     """The sform's voxel against pixdim's, which is the qform's too: one of the two volumes would be wrong."""
     sides = np.linalg.norm(sform[:3, :3], axis=0)
+    size = np.abs(size)  # some writers give a direction by its sign
     volume, other = abs(np.linalg.det(sform[:3, :3])), float(np.prod(size))
     if not np.isfinite(sides).all() or other <= 0 or not np.isfinite(other):
         return  # `Scan` refuses the one; the other is no size at all, as old writers leave it
     # of a tilted gantry the slices' axis is longer than their distance: then the volumes agree
     apart = np.abs(sides / size - 1) > ALIKE
     if abs(volume / other - 1) > ALIKE and apart.any():
+        whose, way = ("qform and pixdim", "--assume qform") if has_qform else ("pixdim", "correct pixdim")
         raise ScanError(
-            f"{path}: its sform gives a voxel spacing of {_shown(sides)} mm, its qform and pixdim {_shown(size)} mm; volumes "
-            f"would differ by {100 * abs(volume / other - 1):.0f} %; find out which is right: --assume sform or --assume qform"
+            f"{path}: its sform gives a voxel spacing of {_shown(sides)} mm, its {whose} {_shown(size)} mm; volumes "
+            f"would differ by {100 * abs(volume / other - 1):.0f} %; find out which is right: --assume sform or {way}"
         )
 
 

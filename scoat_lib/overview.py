@@ -170,7 +170,7 @@ def _show(ax, view: View, coloured: bool = False) -> None:
         ax.contour(view.mask, [0.5], colors=OUTLINE, linewidths=1.0)
     ax.set_axis_off()
     ax.text(0.02, 0.5, "R", transform=ax.transAxes, color="w", fontsize=8, va="center")
-    ax.text(0.5, -0.01, view.label, transform=ax.transAxes, color="w", fontsize=8, ha="center", va="top")
+    ax.text(0.5, -0.01, view.label, transform=ax.transAxes, color="w", fontsize=8, ha="center", va="top", parse_math=False)
 
 
 def _montage(parts: Sequence[tuple[str, Sequence[View], bool]], coronal: View, title: str = "", foot: str = "") -> Figure:
@@ -191,12 +191,19 @@ def _montage(parts: Sequence[tuple[str, Sequence[View], bool]], coronal: View, t
             _show(figure.add_axes([*place, tile * 0.98 / figure.get_figwidth(), (height - 0.22) / whole]), view, coloured)
         place = [(block * wide + 0.1) / figure.get_figwidth(), (bottom + 0.25) / whole]
         _show(figure.add_axes([*place, (wide - 1.2) / figure.get_figwidth(), (low - 0.3) / whole]), coronal, coloured)
-        figure.text((block * wide + 0.1) / figure.get_figwidth(), 1 - (top - 0.12) / whole, heading, color="w", fontsize=10)
+        figure.text(
+            (block * wide + 0.1) / figure.get_figwidth(),
+            1 - (top - 0.12) / whole,
+            heading,
+            color="w",
+            fontsize=10,
+            parse_math=False,
+        )
         if coloured:
             bar = figure.add_axes([((block + 1) * wide - 0.8) / figure.get_figwidth(), place[1], 0.012, (low - 0.5) / whole])
             figure.colorbar(ScalarMappable(cmap="inferno"), cax=bar).ax.tick_params(colors="w", labelsize=8)
-    figure.text(0.1 / figure.get_figwidth(), 1 - 0.3 / whole, title, color="w", fontsize=13)
-    figure.text(0.1 / figure.get_figwidth(), 0.15 / whole, foot, color="w", fontsize=10)
+    figure.text(0.1 / figure.get_figwidth(), 1 - 0.3 / whole, title, color="w", fontsize=13, parse_math=False)
+    figure.text(0.1 / figure.get_figwidth(), 0.15 / whole, foot, color="w", fontsize=10, parse_math=False)
     return figure
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,6 +28,7 @@ BETWEEN_READERS = (
 )  # DSC of two readers in per cent: mean, lowest, highest of four scans (results/readers.json)
 BESIDE = ("readers.json", "phantom-realism.json")  # what else lies in results/ itself
 BOOKS = Path("../results")  # the book's own runs, as the chapters name their folder
+EVERY = -1  # "fold" of a patient whose slices were dealt over all folds
 _KEY = re.compile(r"[0-9a-f]{20}")
 BINS_ML = (0.0, 0.1, 1.0, 10.0, np.inf)  # lesion volumes
 
@@ -93,7 +95,8 @@ def against_readers(results: list[dict], agreement: dict) -> pd.DataFrame:
 
 
 def alike(results: list[dict], base: Recipe | None = None, **fields) -> list[dict]:
-    """The results whose recipe equals `base` (default: the protocol's recipe) in all but network, fold and seed.
+    """The results whose recipe equals `base` (default: the protocol's recipe) in all but network, fold and seed; of several
+    data sets those of the one with most.
 
     fields: recipe fields that are to have another value than the base's, or None for "any".
     """
@@ -103,7 +106,12 @@ def alike(results: list[dict], base: Recipe | None = None, **fields) -> list[dic
     for name, value in fields.items():
         if value is not None:
             free.discard(name)
-    return [r for r in results if all(r["recipe"][k] == v for k, v in wanted.items() if k not in free)]
+    found = [r for r in results if all(r["recipe"][k] == v for k, v in wanted.items() if k not in free)]
+    by_data: dict[tuple, list[dict]] = {}
+    for result in found:
+        data = result.get("data", {})
+        by_data.setdefault((data.get("name"), data.get("fingerprint")), []).append(result)
+    return max(by_data.values(), key=len, default=[])
 
 
 def summary(results: list[dict], by: str = "network", least: int = LEAST) -> pd.DataFrame:
@@ -136,14 +144,15 @@ def _pooled(frame: pd.DataFrame) -> float:
 
 def paired(first: pd.DataFrame, second: pd.DataFrame, metric: str = "DSC", least: int = LEAST) -> pd.DataFrame:
     """Every patient's difference of two rows (from `per_patient`): index patient; "difference" in points, first minus second;
-    "fold"; "lesion_voxels"; over the patients of at least `least` lesion voxels that both have.
+    "fold", the second's where the first's patient was dealt over all; "lesion_voxels"; over the patients of at least `least`
+    lesion voxels that both have.
     """
     large = first[first.lesion_voxels >= least]
     shared = large.index.intersection(second.index, sort=False)
-    points = 100 * (large.loc[shared, metric] - second.loc[shared, metric])
-    return pd.DataFrame(
-        {"difference": points, "fold": large.loc[shared, "fold"], "lesion_voxels": large.loc[shared, "lesion_voxels"]}
-    )
+    large, second = large.loc[shared], second.loc[shared]
+    fold = large.fold.where(large.fold != EVERY, second.fold)
+    points = 100 * (large[metric] - second[metric])
+    return pd.DataFrame({"difference": points, "fold": fold, "lesion_voxels": large.lesion_voxels})
 
 
 def between(first: pd.DataFrame, second: pd.DataFrame, metric: str = "DSC", least: int = LEAST) -> rule.Interval:
@@ -255,8 +264,8 @@ def _table(group: list[dict], grid: Grid, base: dict, data: str, least: int) -> 
                 "HD95, mm": large.hd95_mm.mean(),
                 "surface Dice": 100 * large.surface_dice.mean(),
                 **_limits(large),
-                "folds": ", ".join(map(str, sorted({int(f) for f in frame.fold}))),
-                "seeds": len({r["recipe"]["seed"] for r in by_row[label]}),
+                "folds": ", ".join(map(str, _folds(frame, by_row[label]))),
+                "seeds": _seeds(by_row[label]),
             }
             if label != grid.reference and len(reference):
                 found = between(frame, reference, "DSC", least)
@@ -283,6 +292,19 @@ def _table(group: list[dict], grid: Grid, base: dict, data: str, least: int) -> 
     return Table(grid, base, data, rows, each)
 
 
+def _folds(frame: pd.DataFrame, runs: list[dict]) -> list[int]:
+    """The folds of a row's patients; of patients that were dealt over all, those of its runs."""
+    if (frame.fold == EVERY).any():
+        return sorted({r["recipe"]["fold"] for r in runs})
+    return sorted({int(fold) for fold in frame.fold})
+
+
+def _seeds(runs: list[dict]) -> str:
+    """How many seeds a fold has: "1", or "1–3" where the folds differ."""
+    each = Counter(r["recipe"]["fold"] for r in runs).values()
+    return str(min(each)) if min(each) == max(each) else f"{min(each)}–{max(each)}"
+
+
 def _limits(frame: pd.DataFrame) -> dict[str, float]:
     """Bland–Altman bias and limits of the volume in per cent of the true one; nan with fewer than `rule.FEWEST` patients.
 
@@ -302,7 +324,8 @@ def per_patient(results: list[dict]) -> pd.DataFrame:
 
     Of a patient's scans the counts and volumes are added before any ratio, regions too; distances are averaged over the scans,
     and a scan for which nothing was predicted, or that holds no lesion, takes its own diagonal as HD95. A scan dealt out by
-    slices (NAME#0 … NAME#4) is one scan; its distances are nan, as they mean nothing within a share of the slices.
+    slices (NAME#0 … NAME#4) is one scan, once each of its shares was reported; its fold is `EVERY`, and its distances are nan,
+    as they mean nothing within a share of the slices.
     """
     whole: dict[tuple, dict] = {}
     for result in results:
@@ -312,8 +335,12 @@ def per_patient(results: list[dict]) -> pd.DataFrame:
             run = result["recipe"]["seed"], "" if dealt else id(result)
             row = whole.setdefault(
                 (more.get("patient") or patient_of(scan), *run),
-                {"counts": {}, "true_ml": 0.0, "predicted_ml": 0.0, "hd95": [], "dice": [], "fold": result["recipe"]["fold"]},
+                {"counts": {}, "true_ml": 0.0, "predicted_ml": 0.0, "hd95": [], "dice": []},
             )
+            row["fold"] = EVERY if dealt else result["recipe"]["fold"]
+            if dealt:
+                shares = row.setdefault("shares", {}).setdefault(scan, set(range(result["recipe"]["folds"])))
+                shares.discard(int(name.rpartition("#")[2]))
             row["counts"] = {k: row["counts"].get(k, 0) + v for k, v in counts.items()}
             voxel = more.get("voxel_mm3", float("nan")) / 1000
             row["true_ml"] += (counts["tp"] + counts["fn"]) * voxel
@@ -325,6 +352,8 @@ def per_patient(results: list[dict]) -> pd.DataFrame:
             row["dice"].append(float("nan") if dealt else more.get("surface_dice", float("nan")))
     rows = []
     for (patient, *_), row in whole.items():
+        if any(row.get("shares", {}).values()):
+            continue
         c = row["counts"]
         rows.append(
             {"patient": patient, "fold": row["fold"], "lesion_voxels": c["tp"] + c["fn"], **metrics.from_counts(c)}
@@ -351,15 +380,15 @@ def per_patient(results: list[dict]) -> pd.DataFrame:
 def lesion_recall(results: list[dict], bins: Sequence[float] = BINS_ML) -> pd.DataFrame:
     """Lesions by volume in ml: how many, the share of which any voxel was found, and the mean share of voxels found.
 
-    A lesion is a connected region of the truth (full connectivity); seeds and networks given together count together.
+    A lesion is a connected region of the truth (full connectivity). Of one that several runs reported, the mean counts, once.
     """
     rows = [
-        (size * measures["voxel_mm3"] / 1000, hit > 0, hit / size)
+        (scan, index, size * measures["voxel_mm3"] / 1000, float(hit > 0), hit / size)
         for result in results
-        for measures in result.get("measures", {}).values()
-        for size, hit in measures["lesions"]
+        for scan, measures in result.get("measures", {}).items()
+        for index, (size, hit) in enumerate(measures["lesions"])
     ]
-    frame = pd.DataFrame(rows, columns=["ml", "found", "covered"], dtype=float)
+    frame = pd.DataFrame(rows, columns=["scan", "index", "ml", "found", "covered"]).groupby(["scan", "index"]).mean()
     labels = [f"{low:g}–{high:g} ml" if np.isfinite(high) else f"> {low:g} ml" for low, high in pairwise(bins)]
     groups = frame.groupby(pd.cut(frame.ml, bins, labels=labels), observed=False)
     return pd.DataFrame({"lesions": groups.size(), "found": groups.found.mean(), "covered": groups.covered.mean()})
@@ -479,7 +508,7 @@ def as_text(table: Table) -> str:
             if row["LOV low"] == row["LOV low"]
             else "–",
             "folds": row.folds,
-            "seeds": str(int(row.seeds)),
+            "seeds": row.seeds,
         }
     body = pd.DataFrame.from_dict(lines, orient="index").fillna("").to_string()
     least = f'n: patients of ≥ {LEAST} lesion voxels; all but "all" and "pooled" are means over them, LOV included'

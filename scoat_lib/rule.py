@@ -23,7 +23,9 @@ where patients are skewed; the patients' error misses what the runs add. The sim
 rule with its rivals by a criterion written first; results/rule/simulation.json holds its numbers.
 
 Its limits: with five patients in five folds of one, nothing protects from skewed patients; with two folds (one degree of
-freedom) an interval is right and useless.
+freedom) an interval is right and useless. And all folds of one seed begin with the same weights and draw the same changes of
+slices, so part of a seed's luck is common to all folds, where neither error sees it: an interval of one seed speaks of that
+seed. Only more seeds show how much that is.
 """
 
 from __future__ import annotations

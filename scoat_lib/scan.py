@@ -34,6 +34,7 @@ FAT_TO_MUSCLE = (90.0, 170.0)  # HU from the one's peak to the other's, wherever
 
 AIR_RANGE, SOFT_RANGE = (-1100.0, -600.0), (-250.0, 250.0)  # HU of air and lung, of fat to contrast-filled muscle
 LEAST_AIR, LEAST_SOFT = 0.01, 0.02  # share of a chest's voxels, what pads it left out
+IMPOSSIBLE, MOST_BELOW = -1150.0, 0.2  # HU that noise alone reaches, and the share of a scan below from which it is none
 DENSE, MOST_DENSE = 600.0, 0.15  # HU of dense bone, and the share of it that no chest has
 FAT = (-150.0, -30.0)  # HU
 OFF = 80.0  # HU by which a scan's own air or muscle may lie off before it is said
@@ -94,10 +95,14 @@ class Scan:
         if array.size == 0:
             raise ScanError(f"{path}: is empty (shape {array.shape})")
         if array.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                array = array.astype(np.float32)
             bad = int(np.count_nonzero(~np.isfinite(array)))
             if bad:
-                raise ScanError(f"{path}: {bad} voxels are NaN or infinite; replace them (air is -1024 HU) and save again")
-            array = array.astype(np.float32)
+                raise ScanError(
+                    f"{path}: {bad} voxels are NaN or infinite, or too large for float32; replace them (air is -1024 HU) and "
+                    "save again"
+                )
         if mask:
             array = _binary(array, str(path))
         return cls(np.ascontiguousarray(array), np.asarray(affine, float), path, header, tuple(notes))
@@ -105,9 +110,10 @@ class Scan:
     def save(self, path, overwrite: bool = True) -> Path:
         """Write a NIfTI file, whole or not at all; the affine is kept to the bit the format holds (float32).
 
-        On the grid of a file that was read, its sform and qform are written as they came, with their codes. Boolean voxels
-        become uint8. Raises ScanError for a name that does not end in .nii or .nii.gz, a missing folder, or an existing file
-        when overwrite is False.
+        On the grid of a file that was read, its sform and qform are written as they came, with their codes; where its pixdim is
+        no size (0, or negative), the affine's is written, and no qform, which hangs on it. Boolean voxels become uint8, 64-bit
+        integers int32. Raises ScanError for a name that does not end in .nii or .nii.gz, a missing folder, an existing file
+        when overwrite is False, or integers that do not fit.
         """
         path = Path(path)
         check_writable(path, overwrite)
@@ -116,11 +122,19 @@ class Scan:
         if array.dtype == np.float16:
             array = array.astype(np.float32)
         elif array.dtype in (np.int64, np.uint64):
+            low, high, most = int(array.min()), int(array.max()), np.iinfo(np.int32)
+            if low < most.min or high > most.max:
+                raise ScanError(
+                    f"{path}: values from {low} to {high} do not fit into 32 bits; scale them, or save them as float64"
+                )
             array = array.astype(np.int32)
         kind = nib.Nifti2Image if max(array.shape) > INT16 else nib.Nifti1Image
-        image = kind(array, self.affine)
+        placed = self.header is not None and (int(self.header["sform_code"]) or int(self.header["qform_code"]))
+        image = kind(
+            array, None if placed else self.affine
+        )  # with an affine that is not the sform, nibabel writes it over both
         image.header.set_xyzt_units("mm")
-        if self.header is not None:
+        if placed:
             self._write_forms(image)
         with whole_file(path, suffix) as temporary:
             nib.save(image, temporary)
@@ -130,12 +144,16 @@ class Scan:
         """Give an image the forms of the file that this scan was read from."""
         sform, sform_code = self.header.get_sform(coded=True)
         image.set_sform(sform, sform_code, update_affine=False)
+        size = self.header["pixdim"][1:4]
+        if not (np.isfinite(size) & (size > 0)).all():
+            image.header["pixdim"][1:4] = self.spacing
+            return
         try:
             qform, qform_code = self.header.get_qform(coded=True)
             image.set_qform(qform, qform_code, update_affine=False)
         except Exception:  # nibabel raises several things for a qform that is no rotation; the sform holds alone then
             image.set_qform(None, 0, update_affine=False)
-        image.header["pixdim"][1:4] = self.header["pixdim"][1:4]
+        image.header["pixdim"][1:4] = size
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -243,7 +261,8 @@ def check_hounsfield(scan: Scan) -> list[str]:
     """Raise ScanError for a scan that cannot be in HU, and return what looks doubtful though it may be.
 
     Judged by where the scan's mass lies, not by its minimum: every chest CT holds air and lung near −1000 and soft tissue near
-    0. What pads the field of view (whatever lies below −1024, and the lowest value where it is a block) is left out.
+    0. What pads the field of view (whatever lies below −1024, and the lowest value where it is a block) is left out; but a scan
+    that is neither padding nor soft tissue there was shifted down.
     """
     low, high = float(scan.voxels.min()), float(scan.voxels.max())
     if low == high:
@@ -256,6 +275,13 @@ def check_hounsfield(scan: Scan) -> list[str]:
     inside = _without_padding(scan.voxels)
     air, soft = (float(np.mean((inside >= a) & (inside <= b))) if len(inside) else 0.0 for a, b in (AIR_RANGE, SOFT_RANGE))
     dense = float(np.mean(inside > DENSE)) if len(inside) else 0.0
+    unpadded = _without_padding(scan.voxels, floor=-np.inf) if soft < LEAST_SOFT else inside
+    below = float(np.mean(unpadded < IMPOSSIBLE)) if len(unpadded) else 0.0
+    if below > MOST_BELOW and soft < LEAST_SOFT:
+        raise ScanError(
+            f"{scan._name}: is not in Hounsfield units: {100 * below:.0f} % of it lies below {IMPOSSIBLE:g}, where nothing is; "
+            f"{_shift(unpadded)}"
+        )
     if air < LEAST_AIR or dense > max(MOST_DENSE, air):
         raise ScanError(
             f"{scan._name}: is not in Hounsfield units, or no chest: too little of it lies near air's -1000 HU; "
@@ -276,10 +302,10 @@ def check_hounsfield(scan: Scan) -> list[str]:
     return notes
 
 
-def _without_padding(voxels: np.ndarray) -> np.ndarray:
-    """The values of a scan without what pads it: below −1024 (less some noise), and a block at the lowest value."""
+def _without_padding(voxels: np.ndarray, floor: float = FLOOR - 100) -> np.ndarray:
+    """The values of a scan without what pads it: below a floor, by default −1024 less some noise, and a block at the lowest."""
     inside = np.asarray(voxels).reshape(-1)[:: max(1, voxels.size // 4_000_000)]
-    inside = inside[inside >= FLOOR - 100]
+    inside = inside[inside >= floor]
     for _ in range(2):  # a rectangle around the reconstructed field may be padded with another value
         if len(inside) and np.mean(inside == inside.min()) > 0.005:
             inside = inside[inside > inside.min()]
@@ -306,7 +332,11 @@ def _shift(inside: np.ndarray) -> str:
         return "check the header's slope and intercept (a stored offset of 1024 is common)"
     _, first, second = max(pairs)
     if np.mean(inside > second + 150) >= np.mean(inside < first - 150):  # bone is denser than muscle, nothing lighter than air
-        return f"its air seems to lie near {first:.0f}: subtract {first - AIR_HU:.0f} (a stored offset of 1024 is common)"
+        off = first - AIR_HU
+        way, known = (
+            ("subtract", "a stored offset of 1024 is common") if off > 0 else ("add", "-1024 was perhaps applied twice")
+        )
+        return f"its air seems to lie near {first:.0f}: {way} {abs(off):.0f} ({known})"
     return f"it looks inverted: its air seems to lie near {second:.0f}, above its soft tissue; multiply it by -1"
 
 

@@ -19,7 +19,7 @@ import torch
 import scoat_lib
 from scoat_lib import foreign, inference, upright
 from scoat_lib.files import whole_file
-from scoat_lib.scan import Scan, ScanError, check_hounsfield
+from scoat_lib.scan import Scan, ScanError, check_distinct, check_hounsfield
 from scoat_lib.weights import Segmenter, load
 
 NAME, COLOUR = "lung opacification", (0, 213, 230)  # of label 1 in viewers; the colour of the pages' outlines
@@ -117,7 +117,9 @@ class Segmentation:
             return {}, [f"no share of the lungs: {error}"]
 
     def save(self, path, overwrite: bool = True) -> Path:
-        """Write the mask as NIfTI on the scan's own grid; see `Scan.save`."""
+        """Write the mask as NIfTI on the scan's own grid; see `Scan.save`. ScanError where that file is the scan's own."""
+        if self.scan.path:
+            check_distinct([Path(self.scan.path)], [Path(path)])
         return self.mask_scan.save(path, overwrite)
 
     def __repr__(self) -> str:
@@ -177,15 +179,21 @@ def optional(name: str) -> ModuleType | None:
         return None
 
 
-def write_labels(folder, overwrite: bool = False) -> list[Path]:
-    """Write what tells 3D Slicer (.ctbl) and ITK-SNAP (.txt) a mask's name and colour into a folder; the paths.
-
-    ScanError, before anything is written, where a file of that name holds something else, unless overwrite.
-    """
+def check_labels(folder, overwrite: bool = False) -> dict[Path, str]:
+    """The label files of a folder and their text; ScanError where a file of that name is another, unless overwrite."""
     paths = {Path(folder) / name: text for name, text in LABELS.items()}
     for path, text in paths.items():
         if path.exists() and not overwrite and path.read_text(errors="replace") != text:
             raise ScanError(f"{path}: exists and is another file; choose another folder, or say --overwrite")
+    return paths
+
+
+def write_labels(folder, overwrite: bool = False) -> list[Path]:
+    """Write what tells 3D Slicer (.ctbl) and ITK-SNAP (.txt) a mask's name and colour into a folder; the paths.
+
+    ScanError as of `check_labels`, before anything is written.
+    """
+    paths = check_labels(folder, overwrite)
     for path, text in paths.items():
         with whole_file(path, path.suffix) as temporary:
             temporary.write_text(text)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from scoat_lib.nifti import ScanError, _is_dicom
+from scoat_lib.nifti import ScanError, axes_not_used, dicom_files
 
 INSTALL = 'reading DICOM needs the extra "dicom": pip install "scoat-lib[dicom]"'
 try:
@@ -30,8 +31,13 @@ TILTED = 0.5  # degrees between that line and the slices' normal from which a ga
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PLACE = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "Rows", "Columns")
 SHARED, PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
-TAGS = [*PLACE, SHARED, PER_FRAME, "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "Modality", "ImageType",
-        "NumberOfFrames", "SamplesPerPixel", "AcquisitionDate", "SeriesDate", "StudyDate", "RescaleSlope", "RescaleIntercept",
+SIZES = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpacing": 2, "Rows": 1, "Columns": 1,
+         "RescaleSlope": 1, "RescaleIntercept": 1, "GantryDetectorTilt": 1}  # fmt: skip
+# what tells one acquisition of a series from another; never times, which differ from slice to slice
+ACQUIRED = ("AcquisitionNumber", "TemporalPositionIdentifier", "FrameAcquisitionNumber", "TemporalPositionIndex",
+            "AcquisitionDate")  # fmt: skip
+TAGS = [*PLACE, *ACQUIRED, SHARED, PER_FRAME, "SeriesInstanceUID", "SeriesDescription", "SeriesNumber", "Modality", "ImageType",
+        "NumberOfFrames", "SamplesPerPixel", "SeriesDate", "StudyDate", "RescaleSlope", "RescaleIntercept",
         "RescaleType", "ModalityLUTSequence", "GantryDetectorTilt", "LossyImageCompression"]  # fmt: skip
 # where an enhanced CT keeps of each frame what a file of its own has in its header (PS3.3, C.7.6.16.2 and C.8.15.3)
 GROUPS = {
@@ -40,6 +46,7 @@ GROUPS = {
     "PixelMeasuresSequence": ("PixelSpacing",),
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
     "CTAcquisitionDetailsSequence": ("GantryDetectorTilt",),
+    "FrameContentSequence": ("FrameAcquisitionNumber", "TemporalPositionIndex"),
 }
 CONVERT = "convert it: dcm2niix -z y -o OUTPUT_FOLDER DICOM_FOLDER"
 
@@ -115,8 +122,8 @@ def place(folder, uid: str | None = None, assume: Collection[str] = ()) -> Place
 
     uid: which series; None takes the only CT. assume: "even" takes slices with uneven gaps as evenly spread from the first to
     the last. Raises ScanError for no series or several (they are listed), no CT, localizers, several frames in a file that
-    does not place each (an enhanced CT does), a compression that cannot be undone here, sizes or directions that differ,
-    slices that are missing, double or shifted.
+    does not place each (an enhanced CT does), a compression that cannot be undone here, sizes or directions that differ or
+    are none, several acquisitions, slices that are missing, double or shifted.
     """
     folder = Path(folder)
     series, notes = _choose(folder, uid)
@@ -134,15 +141,18 @@ def place(folder, uid: str | None = None, assume: Collection[str] = ()) -> Place
     names = [_named(path, frame) for path, frame in zip(paths, frames, strict=True)]
     if len(paths) < 2:
         raise ScanError(f"{folder}: holds one slice only, {names[0]}; copy the whole series into the folder")
+    _refuse_double(corners @ normal, names, folder)
+    _refuse_mixed(headers, names, folder)
     notes += _check_gaps(corners @ normal, names, folder, "even" in assume)
     step = (corners[-1] - corners[0]) / (len(corners) - 1)
     notes += _check_line(corners, step, normal, first, folder)
     between_rows, between_columns = (float(s) for s in first.PixelSpacing)
     affine = np.eye(4)
     affine[:3] = np.column_stack([along_row * between_columns, along_column * between_rows, step, corners[0]])
-    notes += _doubts(series)
+    affine = LPS_TO_RAS @ affine
+    notes += _doubts(series) + axes_not_used(assume, affine, "each of its slices says where it lies")
     shape = (int(first.Columns), int(first.Rows), len(paths))
-    return Placed(series, paths, frames, headers, LPS_TO_RAS @ affine, shape, tuple(notes))
+    return Placed(series, paths, frames, headers, affine, shape, tuple(notes))
 
 
 def read(folder, uid: str | None = None, assume: Collection[str] = ()) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -164,24 +174,27 @@ def read(folder, uid: str | None = None, assume: Collection[str] = ()) -> tuple[
 
 
 def _files(folder: Path) -> list[Path]:
-    """The DICOM files of a folder, or of all below it; hidden ones and other files are passed over."""
-
-    def those(paths) -> list[Path]:
-        """Of some paths the DICOM files, in order."""
-        named = (p for p in paths if not p.name.startswith(".") and p.name != "DICOMDIR" and p.is_file())
-        return sorted(p for p in named if _is_dicom(p))
-
-    return those(folder.iterdir()) or those(folder.rglob("*"))
+    """The DICOM files of a folder, or of all below it."""
+    return dicom_files(folder) or dicom_files(folder, below=True)
 
 
 def _header(path: Path):
     """What `TAGS` name of a file's header; None for a file without an image (reports, directories)."""
+    with _readable(path):
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+        for tag in TAGS:
+            header.get(tag)  # only now is its text made a number
+        return header if "Rows" in header else None
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """ScanError with the file's name for whatever pydicom raises."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom tells every odd value of a header, used here or not
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
-            return header if "Rows" in header else None
-    except Exception as error:  # pydicom raises several things on foreign bytes
+            yield
+    except Exception as error:  # on foreign bytes it raises several things
         text = " ".join(str(error).split())[:200] or type(error).__name__
         raise ScanError(
             f"{path}: is not a readable DICOM file ({text}); copy the series again, or take the file away"
@@ -197,11 +210,12 @@ def _slices(path: Path, header) -> list[tuple]:
     found = []
     for number, groups in enumerate(header[PER_FRAME].value):
         frame = pydicom.Dataset(dict(plain))  # it keeps the dictionary that it is given
-        for group, tags in GROUPS.items():
-            values = (groups.get(group) or shared.get(group) or [pydicom.Dataset()])[0]
-            for tag in tags:
-                if tag in values:
-                    frame[tag] = values[tag]
+        with _readable(path):
+            for group, tags in GROUPS.items():
+                values = (groups.get(group) or shared.get(group) or [pydicom.Dataset()])[0]
+                for tag in tags:
+                    if tag in values:
+                        frame[tag] = values[tag]
         kind = (groups.get("CTImageFrameTypeSequence") or shared.get("CTImageFrameTypeSequence") or [None])[0]
         if kind is not None and "FrameType" in kind:
             frame.ImageType = kind.FrameType
@@ -243,7 +257,8 @@ def _spacing(headers) -> tuple[float, float, float]:
         along = np.sort(np.array([h.ImagePositionPatient for h in headers], float) @ np.cross(*directions))
     except (AttributeError, TypeError, ValueError):
         return (np.nan,) * 3
-    return columns, rows, float(np.median(np.diff(along))) if len(along) > 1 else np.nan
+    with np.errstate(invalid="ignore"):
+        return columns, rows, float(np.median(np.diff(along))) if len(along) > 1 else np.nan
 
 
 def _unusable(headers) -> str:
@@ -297,6 +312,19 @@ def _refuse_unlike(series: Series, folder: Path) -> None:
         lacking = [t for t in PLACE if not header.get(t)]
         if lacking:
             raise ScanError(f"{folder}: {name} lacks {lacking[0]}, so its place in the patient is unknown; take it away")
+        for tag, size in SIZES.items():
+            value = header.get(tag)
+            if value is None or value == "":
+                continue
+            try:
+                numbers = np.atleast_1d(np.array(value, float))
+            except (TypeError, ValueError):
+                numbers = np.array([])
+            wrong = len(numbers) != size or not np.isfinite(numbers).all()
+            if wrong or (tag == "PixelSpacing" and numbers.min() <= 0):
+                what = ("positive" if tag == "PixelSpacing" else "finite") + " number" + "s" * (size > 1)
+                shown = " ".join(str(value).split())[:100]
+                raise ScanError(f"{folder}: {name} has {tag} {shown}, not {size} {what}; correct it, or take it away")
     for what, tags, near in (
         ("size", ("Rows", "Columns"), 0),
         ("pixel spacing", ("PixelSpacing",), 1e-3),
@@ -330,16 +358,33 @@ def _refuse_packed(series: Series, folder: Path) -> None:
             )
 
 
-def _check_gaps(along: np.ndarray, names: list[str], folder: Path, even: bool) -> list[str]:
-    """What is to be said of the distances between neighbours, in mm along the normal; ScanError where they are not one."""
-    gaps = np.diff(along)
-    double = gaps < SAME_PLACE
+def _refuse_double(along: np.ndarray, names: list[str], folder: Path) -> None:
+    """ScanError for two slices in one place; along: mm along the normal."""
+    double = np.diff(along) < SAME_PLACE
     if double.any():
         index = int(np.argmax(double))
         raise ScanError(
             f"{folder}: {int(double.sum())} of its slices lie where another lies, {names[index]} and "
             f"{names[index + 1]} first; it holds copies, or several phases or times: keep one of each place"
         )
+
+
+def _refuse_mixed(headers, names: list[str], folder: Path) -> None:
+    """ScanError where slices of several acquisitions alternate along the normal; one after the other they may be one scan."""
+    for tag in ACQUIRED:
+        values = [str(header.get(tag, "nothing")) for header in headers]
+        starts = [k for k in range(len(values)) if k == 0 or values[k] != values[k - 1]]
+        again = [value for value, times in Counter(values[k] for k in starts).items() if times > 1]
+        if len(again) > 1:  # one alone may be a slice that was taken anew
+            raise ScanError(
+                f"{folder}: holds several acquisitions, the slices of one between those of another: {tag} is "
+                f"{', '.join(again[:4])} by turns, first at {names[starts[1]]}; keep the files of one"
+            )
+
+
+def _check_gaps(along: np.ndarray, names: list[str], folder: Path, even: bool) -> list[str]:
+    """What is to be said of the distances between neighbours, in mm along the normal; ScanError where they are not one."""
+    gaps = np.diff(along)
     usual = float(np.median(gaps))
     odd = np.abs(gaps - usual) > max(UNEVEN * usual, 2 * SAME_PLACE)
     if not odd.any():

@@ -117,8 +117,8 @@ class Recipe:
         need(self.thin_below >= 0, f"thin_below is {self.thin_below} mm; it must be from 0")
         need(self.augment >= 0, f"augment is {self.augment}; it must be from 0")
         need(self.fold >= -1, f"fold is {self.fold}; it must be from 0, or -1 for all patients")
-        object.__setattr__(self, "augment", float(self.augment))
-        object.__setattr__(self, "thin_below", float(self.thin_below))
+        for name in ("rate", "clip", "lesion_free", "thin_below", "augment"):  # 1 and 1.0 are one run
+            object.__setattr__(self, name, float(getattr(self, name)))
         object.__setattr__(self, "window", tuple(float(v) for v in self.window))
 
     @property
@@ -269,8 +269,8 @@ def train(
     cohort: made with `recipe.preprocessing`; its mean and std should be the training patients' (`with_statistics`).
     accelerator: Fabric's; a recipe of more than one device runs distributed data-parallel processes.
     workers: DataLoader processes. stop_at: after it, stop at the next epoch's end; at_most: epochs in this
-        call. The same call again goes on. on_epoch: called with the epochs done and the network, in training mode as it is;
-        it must not change the network.
+        call. The same call again goes on. on_epoch: called with the epochs done and the network, in training mode as it is,
+        before the epoch's checkpoint is written (a killed run may call it twice for an epoch); it must not change the network.
     The folder gets recipe.json, checkpoint.ckpt, the one before it, curve.csv, tensorboard/ (where installed) and the weights.
     A damaged checkpoint is named in a warning, and the run continues from the one before it.
     A folder has one training at a time: BusyError for the second, after LOCK_PATIENCE seconds.
@@ -334,11 +334,12 @@ def _train(recipe, cohort, split, folder, fabric, workers, progress, stop_at, at
         if split.validation:
             row |= {f"validation_{k}": v for k, v in _validate(fabric, model, cohort, split.validation).items()}
         curve.append(row)
+        if on_epoch is not None:  # before the checkpoint: an epoch that is kept has been looked at
+            on_epoch(len(curve), _bare(model))
         _save(folder, model, optimiser, curve, fabric)
         _log(row, fabric)
-        if on_epoch is not None:
-            on_epoch(len(curve), _bare(model))
     if fabric.is_global_zero:
+        _write_curve(folder, curve)  # it may have been killed between the last checkpoint and the curve
         weights.save(
             folder / "weights.safetensors",
             _bare(model),
@@ -508,12 +509,16 @@ def _save(folder: Path, model, optimiser, curve: list[dict], fabric) -> None:
         if (folder / CHECKPOINT).exists():
             (folder / CHECKPOINT).replace(folder / BEFORE)
         write_whole(folder / CHECKPOINT, buffer.getvalue())
-        table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, fieldnames=list(curve[0]))
-        writer.writeheader()
-        writer.writerows(curve)
-        write_whole(folder / "curve.csv", table.getvalue())
+        _write_curve(folder, curve)
     fabric.barrier()
+
+
+def _write_curve(folder: Path, curve: list[dict]) -> None:
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, fieldnames=list(curve[0]))
+    writer.writeheader()
+    writer.writerows(curve)
+    write_whole(folder / "curve.csv", table.getvalue())
 
 
 def read_json(path: Path, advice: str = "remove it, and the same command makes it again"):

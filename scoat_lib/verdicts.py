@@ -125,7 +125,7 @@ def rows(table: report.Table) -> pd.DataFrame:
             line["LOV, %"] = (
                 f"{signed(row['LOV bias'], 0)} ({_range(low, high, lambda v: signed(v, 0))})" if low == low else "–"
             )
-            line["seeds"] = str(int(row.seeds))
+            line["seeds"] = row.seeds
         lines[label] = line
     return pd.DataFrame.from_dict(lines, orient="index")
 
@@ -196,7 +196,8 @@ def _why_at_length(verdict: claims.Verdict) -> str:
         number = sum(c[key] for c in run)
         said += f"; in {number} {words}" if number else ""
     if len(run) < len(verdict.comparisons):
-        said += f"; {len(verdict.comparisons) - len(run)} were not run"
+        missing = len(verdict.comparisons) - len(run)
+        said += f"; {missing} {'was' if missing == 1 else 'were'} not run"
     each = "".join(f"<li>{html.escape(_one(c))}</li>" for c in run)
     return f"{html.escape(said)}.<details><summary>each comparison</summary><ul>{each}</ul></details>"
 
@@ -404,7 +405,10 @@ def _scans_alone(results: list[dict]) -> list[dict]:
 
 
 def _on_slices(results: list[dict], grid, one: str, other: str, sign: int) -> dict:
-    """A comparison in DSC on the second cohort, slice by slice, runs paired by fold and seed; keys as `claims.compare`'s."""
+    """A comparison in DSC on the second cohort, slice by slice, runs paired by fold and seed; keys as `claims.compare`'s.
+
+    One pair of runs says nothing of how runs differ, so it waits.
+    """
     scored = {}
     for _, _, group in report.scales(results, grid)[:1]:
         for result in group:
@@ -428,7 +432,10 @@ def _on_slices(results: list[dict], grid, one: str, other: str, sign: int) -> di
         return base | nothing | {"patients": 0, "status": claims.WAITS}
     each = sign * 100 * np.array([scored[(one, *run)] - scored[(other, *run)] for run in runs])
     slices, k = each.mean(0), len(each)
-    variance = slices.var(ddof=1) / len(slices) * claims.design_effect() + (each.mean(1).var(ddof=1) / k if k > 1 else 0.0)
+    if k == 1:
+        nothing = dict.fromkeys(("low", "high", "p", "refuted"), math.nan)
+        return base | nothing | {"difference": float(slices.mean()), "patients": len(slices), "status": claims.WAITS}
+    variance = slices.var(ddof=1) / len(slices) * claims.design_effect() + each.mean(1).var(ddof=1) / k
     mean, error = float(slices.mean()), math.sqrt(variance)
     p = math.erfc(abs(mean) / error / math.sqrt(2)) if error else float(mean == 0)
     low, high = mean - 1.96 * error, mean + 1.96 * error

@@ -95,7 +95,8 @@ def save(
 def load(path_or_name=None) -> Segmenter:
     """A Segmenter from a file, from a name of the shipped weights, or (no argument) the default shipped weights.
 
-    Loading runs no code of the file's. Raises WeightsError for a file that is missing, damaged or of another kind.
+    Loading runs no code of the file's. Raises WeightsError for a file that is missing, damaged (one NaN in it is enough) or of
+    another kind.
     """
     path = place(path_or_name)
     try:
@@ -118,6 +119,9 @@ def load(path_or_name=None) -> Segmenter:
     expected = _without_twins(model.state_dict())
     if expected.keys() != tensors.keys() or any(expected[k].shape != tensors[k].shape for k in expected):
         raise WeightsError(f"{path}: its tensors are not those of {recipe['network']} at width {recipe['width']}")
+    bad = [key for key, value in tensors.items() if value.is_floating_point() and not value.isfinite().all()]
+    if bad:  # such a network marks nothing, anywhere
+        raise WeightsError(f"{path}: is damaged ({bad[0]} holds NaN or infinite numbers); copy or download it again")
     model.load_state_dict(tensors, strict=False)
     return Segmenter(model.eval(), preprocessing, header["card"] | {"recipe": recipe})
 

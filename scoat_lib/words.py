@@ -65,7 +65,7 @@ def shown(table: Table | None, grid: Grid) -> pd.DataFrame:
             **{m: plain(row[m]) for m in metrics.METRICS[1:]},
             "HD95, mm": plain(row["HD95, mm"], 0),
             "folds": str(len(str(row.folds).split(","))),
-            "seeds": str(int(row.seeds)),
+            "seeds": row.seeds,
         }
     return pd.DataFrame.from_dict(lines, orient="index")[[*max(lines.values(), key=len)]].fillna("")
 
@@ -142,8 +142,15 @@ def claim(results: list[dict], number: str) -> str:
     if not runs:
         return f"{text}."
     states = [c["status"] for c in verdict.comparisons]
-    verbs = {claims.HOLDS: "hold", claims.FAILS: "do not hold", claims.OPEN: "are undecided", claims.WAITS: "wait for runs"}
-    parts = [f"{states.count(s)} {verb}" for s, verb in verbs.items() if s in states]
+    if len(states) == 1:
+        return f"{text}."
+    verbs = {
+        claims.HOLDS: ("holds", "hold"),
+        claims.FAILS: ("does not hold", "do not hold"),
+        claims.OPEN: ("is undecided", "are undecided"),
+        claims.WAITS: ("waits for runs", "wait for runs"),
+    }
+    parts = [f"{states.count(s)} {verb[states.count(s) > 1]}" for s, verb in verbs.items() if s in states]
     return f"{text}; of {len(states)} comparisons {', '.join(parts)}."
 
 
@@ -437,9 +444,9 @@ def told_apart(results: list[dict], grid: str, one: str) -> str:
         least = min(run[o]["difference"] for o in below)
         parts.append(f"{listed(below)} {'lies' if len(below) == 1 else 'lie'} below {one}, by {least:.1f} points or more")
     if above:
-        parts.append(f"{listed(above)} {'lies' if len(above) == 1 else 'lie'} above it")
+        parts.append(f"{listed(above)} {'lies' if len(above) == 1 else 'lie'} above {'it' if below else one}")
     if rest:
-        parts.append(f"{listed(rest)} cannot be told apart from it")
+        parts.append(f"{listed(rest)} cannot be told apart from {'it' if below or above else one}")
     text = "; ".join(parts) + f" (after Holm's correction for {count(len(run), 'comparison')})."
     for o in rest:
         c = run[o]
@@ -554,10 +561,14 @@ def spread(table: Table | None) -> str:
 
 
 def worst_patients(table: Table | None) -> str:
-    """For how many rows each patient is the worst."""
+    """For how many rows each patient is the worst; a row that several patients share the lowest DSC of has none."""
     if table is None:
         return f"The worst patients: {NOT_RUN}."
     found = report.worst(table, 1)
+    shared = [label for label, f in table.patients.items() if list(f.DSC).count(min(f.DSC, default=0)) > 1]
+    found = found[~found.row.isin(shared)]
+    if found.empty:
+        return "No row has one worst patient."
     counted = found.groupby("patient", sort=False).agg(rows=("row", "size"), voxels=("lesion_voxels", "first"))
     named = [f"{p} ({r.voxels:.0f} lesion voxels) in {count(int(r.rows), 'row')}" for p, r in counted.iterrows()]
     return f"The worst patient is {listed(named)}."

@@ -99,6 +99,17 @@ def _valid(rng: np.random.Generator) -> Iterator[tuple[str, str, bytes, tuple]]:
             gzip.compress(raw[:400]) + gzip.compress(raw[400:]) + bytes(512),
             (array, affine),
         )
+    own = np.random.default_rng(1)  # what was drawn before these came stays as it was
+    for k in range(20):
+        array, affine = _array(own), _affine(own)
+        image = nib.Nifti1Image(array, affine)
+        image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"x" * (300 + 20_000 * k)))
+        yield "a long extension of the header", ".nii" if k % 2 else ".nii.gz", image.to_bytes(), (array, affine)
+    for k in range(20):  # as old writers leave pixdim where the sform holds
+        array, affine = _array(own), _affine(own)
+        raw = bytearray(_bytes(array, affine, qform_code=k % 2))
+        raw[80:92] = np.array([0.0 if k % 4 < 2 else -1.0, 0, 0], "<f4").tobytes()
+        yield "no pixdim but an sform", ".nii.gz", bytes(raw), (array, affine)
 
 
 def _faulty(rng: np.random.Generator) -> Iterator[tuple[str, str, bytes, tuple[str, ...]]]:

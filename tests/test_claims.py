@@ -114,11 +114,13 @@ def test_every_grid_can_be_reported(name):
     grid = grids.get(name)
     results = []
     for recipe in grid.recipes(Recipe(), folds=range(2)):
-        made = result({n: v for k, (n, v) in enumerate(PATIENTS.items()) if k % 2 == recipe.fold})
+        by_slice = recipe.split == "slice"
+        made = result({n: v for k, (n, v) in enumerate(PATIENTS.items()) if by_slice or k % 2 == recipe.fold})
         made["recipe"] = recipe.to_dict()
-        if recipe.split == "slice":  # a scan's slices are dealt out as NAME#0 … NAME#4
-            made["patients"] = {f"{n}#{recipe.fold}": c for n, c in made["patients"].items()}
-            made["measures"] = {f"{n}#{recipe.fold}": m for n, m in made["measures"].items()}
+        if by_slice:  # a scan's slices are dealt out as NAME#0 … NAME#4
+            hands = range(recipe.fold, recipe.folds, 2)
+            made["patients"] = {f"{n}#{k}": c for n, c in made["patients"].items() for k in hands}
+            made["measures"] = {f"{n}#{k}": m for n, m in made["measures"].items() for k in hands}
         results.append(made)
     (table,) = report.tables(results, grid)
     assert (table.rows.patients == len(PATIENTS)).all(), table.rows
@@ -127,7 +129,7 @@ def test_every_grid_can_be_reported(name):
 
 
 def test_the_hands_of_a_scan_dealt_by_slice_are_one_patient():
-    hands = [result({"p0": 0.5}, split="slice", fold=f) for f in range(2)]
+    hands = [result({"p0": 0.5}, split="slice", fold=f, folds=2) for f in range(2)]
     for fold, made in enumerate(hands):
         made["patients"] = {f"p0#{fold}": counts(0.2 + 0.6 * fold)}
         made["measures"] = {f"p0#{fold}": made["measures"]["p0"]}
@@ -136,6 +138,21 @@ def test_the_hands_of_a_scan_dealt_by_slice_are_one_patient():
     assert frame.lesion_voxels["p0"] == 20_000
     assert frame.DSC["p0"] == pytest.approx(0.5)
     assert math.isnan(frame.hd95_mm["p0"])  # a distance within a fifth of the slices means nothing
+    assert report.per_patient(hands[:1]).empty  # half a scan is no patient
+
+
+def test_patients_dealt_over_all_folds_are_compared_by_the_folds_of_the_others():
+    whole = folds(PATIENTS)
+    dealt = [result(PATIENTS, split="slice", fold=f, folds=2) for f in range(2)]
+    for fold, made in enumerate(dealt):
+        for key in ("patients", "measures"):
+            made[key] = {f"{name}#{fold}": value for name, value in made[key].items()}
+    one, other = report.per_patient(dealt), report.per_patient(whole)
+    assert set(one.fold) == {report.EVERY}
+    assert report.paired(one, other).fold.tolist() == other.fold.tolist()
+    there, back = report.between(one, other), report.between(other, one)
+    assert there.low == pytest.approx(-back.high)
+    assert not math.isnan(there.low)
 
 
 def test_all_rows_of_a_fold_come_before_the_next_fold():
@@ -294,6 +311,12 @@ def test_tiny_lesions_are_clustered_by_patient():
     labels = list(grids.get("table2").rows)
     one = claims.tiny_lesions(run(labels[0], 2))
     assert (one["lesions"], one["patients"]) == (80, 8)  # 20 voxels of 8 mm³ are 0.16 ml; 9000 are not tiny
+    again = run(labels[0], 2)[:1]
+    again[0]["recipe"] = again[0]["recipe"] | {"seed": 1}
+    both = claims.tiny_lesions(run(labels[0], 2) + again)  # a second seed of one fold, alike, tells nothing new
+    assert [both[k] for k in ("share", "low", "high", "lesions")] == pytest.approx(
+        [one[k] for k in ("share", "low", "high", "lesions")]
+    )
     assert one["share"] == pytest.approx(25)
     assert one["low"] < 25 < one["high"] < 50
     few = [r for label in labels[:5] for r in run(label, 2)]

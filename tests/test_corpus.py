@@ -163,6 +163,59 @@ def test_a_bomb_is_left_before_it_is_unpacked(tmp_path, tried):
     tried("scan: a packed file that unpacks to far more than its header says", "refused before it is unpacked", 2)
 
 
+REFUSED = "refused, with its name and the reason"
+
+
+def _raw(path: Path, affine: np.ndarray, at: int, values: list[float], qform: int = 1, sform: int = 1) -> Path:
+    """A NIfTI file into whose header 4-byte numbers are written, and the codes of its forms."""
+    image = nib.Nifti1Image(np.zeros((6, 5, 4), np.int16), affine)
+    image.set_qform(affine, 1)
+    raw = bytearray(image.to_bytes())
+    raw[at : at + 4 * len(values)] = np.array(values, "<f4").tobytes()
+    raw[252:256] = np.array([qform, sform], "<i2").tobytes()
+    path.write_bytes(raw)
+    return path
+
+
+@pytest.mark.fault("scan: a voxel side of 0 or less where nothing else gives its size", REFUSED)
+@pytest.mark.parametrize("side", [0.0, -5.0, np.nan, np.inf])
+def test_a_voxel_side_that_is_none_is_refused_where_the_volume_hangs_on_it(side, tmp_path):
+    affine = np.diag([-0.7, -0.7, 5.0, 1.0])
+    pixdim = [0.7, 0.7, side]
+    for name, qform, sform, assume in (("q.nii", 1, 0, ()), ("assumed.nii", 1, 1, ["qform"]), ("none.nii", 0, 0, ["LPS"])):
+        path = _raw(tmp_path / name, affine, 80, pixdim, qform, sform)
+        with pytest.raises(
+            ScanError, match=rf"{name}: its header gives a voxel of 0\.7 × 0\.7 × {side:.4g} mm.*correct pixdim"
+        ):
+            Scan.load(path, assume=assume)
+    held = _raw(tmp_path / "sform.nii", affine, 80, pixdim)
+    scan = Scan.load(held)
+    assert (scan.spacing, scan.notes) == (pytest.approx((0.7, 0.7, 5)), ())
+    mask = Scan.load(scan.with_axial(scan.axial() + 1).save(tmp_path / "mask.nii.gz"), mask=True)
+    np.testing.assert_array_equal(mask.affine, scan.affine)
+    assert nib.load(mask.path).header.get_zooms() == pytest.approx((0.7, 0.7, 5))
+
+
+@pytest.mark.fault("scan: a slope that is infinite", REFUSED)
+def test_an_infinite_slope_is_refused_and_none_is_none(tmp_path):
+    for slope in (np.inf, -np.inf):
+        path = _raw(tmp_path / "x.nii", np.eye(4), 112, [slope, 3])
+        with pytest.raises(ScanError, match=r"x\.nii: its header multiplies by -?inf \(scl_slope\)"):
+            Scan.load(path)
+    for slope in (0, np.nan):
+        assert not Scan.load(_raw(tmp_path / "x.nii", np.eye(4), 112, [slope, 3])).voxels.any()
+
+
+@pytest.mark.fault("scan: numbers too large for float32", REFUSED)
+def test_numbers_too_large_are_refused(tmp_path, recwarn):
+    voxels = np.zeros((6, 5, 4))
+    voxels[0, 0, 0], voxels[1, 1, 1] = 1e300, -3.5e38
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "x.nii")
+    with pytest.raises(ScanError, match=r"x\.nii: 2 voxels are NaN or infinite, or too large"):
+        Scan.load(tmp_path / "x.nii")
+    assert not len(recwarn)
+
+
 def test_every_fault_stands_ten_times_in_it(met):
     faults = Counter(kind for kind, expected, *_ in met if isinstance(expected, tuple) and isinstance(expected[0], str))
     assert len(faults) >= 28

@@ -355,6 +355,81 @@ def test_two_times_in_one_series_are_refused(tmp_path, chest):
     check_refused(tmp_path / "s", "14 of its slices lie where another lies")
 
 
+@pytest.mark.fault("two acquisitions in one series, half a slice apart", "refused; both named")
+@pytest.mark.parametrize(
+    ("tag", "values"),
+    [("AcquisitionNumber", (1, 2)), ("TemporalPositionIdentifier", (1, 2)), ("AcquisitionDate", ("20200301", "20200401"))],
+)
+def test_two_acquisitions_between_each_other_are_refused(tmp_path, chest, tag, values):
+    between = chest.affine.copy()
+    between[:3, 3] += between[:3, 2] / 2
+    for k, affine in enumerate((chest.affine, between)):
+        write_series(tmp_path / "s", Scan(chest.voxels, affine), uid="1.2.3", start=1 + 100 * k, **{tag: values[k]})
+    check_refused(tmp_path / "s", f"several acquisitions, the slices of one between those of another: {tag} is {values[0]}")
+
+
+def test_frames_of_two_acquisitions_between_each_other_are_refused(tmp_path, chest):
+    folder = write_enhanced(tmp_path / "s", chest)
+
+    def alternate(d):
+        for k, groups in enumerate(d.PerFrameFunctionalGroupsSequence):
+            groups.FrameContentSequence = [pydicom.Dataset()]
+            groups.FrameContentSequence[0].FrameAcquisitionNumber = 1 + k % 2
+
+    change(folder / "EN0000", alternate)
+    check_refused(folder, "several acquisitions", "FrameAcquisitionNumber is 1, 2 by turns, first at EN0000 (frame 2)")
+
+
+def test_acquisitions_one_after_the_other_are_one_scan(tmp_path, chest):
+    """Step and shoot: a rotation of the tube takes some slices, the next the next; or one slice is taken anew."""
+    folder = write_series(tmp_path / "s", chest)
+    for k, path in enumerate(sorted(folder.iterdir())):
+        change(path, lambda d, k=k: setattr(d, "AcquisitionNumber", 1 + k // 4))
+    assert dicom.load(folder).notes == ()
+    change(folder / "IM0006", lambda d: setattr(d, "AcquisitionNumber", 9))
+    assert dicom.load(folder).voxels.shape == chest.voxels.shape
+
+
+@pytest.mark.fault("geometry of too few or too many numbers, or of none", "refused; file and tag named")
+@pytest.mark.parametrize("every", [False, True], ids=["one slice", "all slices"])
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        ("PixelSpacing", ["5.6"]),
+        ("PixelSpacing", ["-5.6", "5.6"]),
+        ("PixelSpacing", ["0", "5.6"]),
+        ("PixelSpacing", ["nan", "5.6"]),
+        ("ImagePositionPatient", ["1", "2"]),
+        ("ImagePositionPatient", ["1", "2", "inf"]),
+        ("ImageOrientationPatient", ["1", "0", "0", "0", "1"]),
+        ("Rows", [64, 64]),
+        ("GantryDetectorTilt", ["0", "0"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value:UserWarning")
+def test_refuses_geometry_that_is_none(tmp_path, chest, tag, value, every):
+    folder = write_series(tmp_path / "s", Scan(chest.voxels[:, :, :4], chest.affine))
+    for path in sorted(folder.iterdir())[0 if every else 2 : 4 if every else 3]:
+        change(path, lambda d: setattr(d, tag, value))
+    check_refused(folder, f"IM000{1 if every else 3} has {tag} ", "number")
+
+
+@pytest.mark.fault("geometry that is no number at all", "refused; file and tag named")
+def test_refuses_geometry_that_is_no_number(tmp_path, chest):
+    words = "\\".join(map(str, pydicom.dcmread(write_series(tmp_path / "s", chest) / "IM0003").PixelSpacing)).encode()
+    path = tmp_path / "s" / "IM0003"
+    path.write_bytes(path.read_bytes().replace(words, b"x" * len(words), 1))
+    check_refused(tmp_path / "s", f"IM0003 has PixelSpacing {'x' * len(words)}, not 2 positive numbers")
+
+
+def test_axes_that_are_assumed_of_a_series_are_said(tmp_path, chest):
+    folder = write_series(tmp_path / "s", chest)
+    assert dicom.load(folder, assume=["RAS"]).notes == (
+        "--assume RAS is not used: each of its slices says where it lies, by which its axes are LPS",
+    )
+    assert dicom.load(folder, assume=["LPS"]).notes == ()
+
+
 def tilted(chest, degrees):
     """A tilted gantry: the slices' plane leans, the table moves on along the patient."""
     affine = chest.affine.copy()

@@ -31,10 +31,22 @@ def test_chests_raise_no_alarm(size, volume):
 def test_noise_is_the_standard_deviation_that_was_added():
     scan = phantom.patient(12, (128, 128, 16)).scan
     smooth = scan.with_axial(np.where(scan.axial() > -500, 40, scan.axial()))
-    for added in (20, 60):
+    for added in (20, 60, 180):
         noise = np.random.default_rng(0).normal(0, added, scan.voxels.shape)
         noisy = Scan(smooth.voxels + noise, scan.affine)
         assert foreign.noise(noisy, Chest.of(noisy)) == pytest.approx(added, rel=0.15)
+
+
+def test_noise_is_measured_where_the_chest_was_seen():
+    """One grid has every slice, one every second: soft tissue with noise lies in some slices, between them is quiet air."""
+    rng = np.random.default_rng(3)
+    for between, period in ((5.0, 2), (2.0, 4)):
+        slices = np.full((16, 64, 64), -1000.0, np.float32)
+        for k in range(len(slices)):
+            if k % period >= period // 2:
+                slices[k, 16:48, 12:52] = 40 + rng.normal(0, 30, (32, 40))
+        scan = Scan(slices.transpose(2, 1, 0), np.diag([-5.0, -5.0, between, 1.0]))
+        assert foreign.noise(scan, Chest.of(scan)) == pytest.approx(30, rel=0.1)
 
 
 def test_a_chest_in_a_long_scan_is_cropped_by_hand():

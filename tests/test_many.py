@@ -197,6 +197,128 @@ def test_a_mask_drawn_where_the_command_failed_is_kept(run, folder, tmp_path):
     assert theirs.read_text() == "a mask drawn by hand"
 
 
+def drawn(path: Path) -> bytes:
+    """A mask corrected by hand: one voxel."""
+    mask = Scan.load(path, mask=True)
+    mask.voxels[:] = 0
+    mask.voxels[3, 3, 3] = 1
+    mask.save(path)
+    return path.read_bytes()
+
+
+def test_a_mask_corrected_by_hand_is_kept_whatever_is_asked_for_now(run, counted, tmp_path):
+    path = tmp_path / "masks" / "b_mask.nii.gz"
+    run()
+    corrected = drawn(path)
+    run(options=segmentation.Options(threshold=0.4, flip=False), overwrite=True)
+    assert path.read_bytes() == corrected
+    assert len(counted) == 3 + 2
+
+
+def test_a_mask_drawn_where_a_kill_left_its_beginning_is_kept(run, tmp_path):
+    path, record = tmp_path / "masks" / "b_mask.nii.gz", tmp_path / "masks" / "b.json"
+    run()
+    whole = json.loads(record.read_text())
+    begun = whole | {"state": "begun", "files": {"mask": whole["files"]["mask"]}}
+    record.write_text(json.dumps(begun))
+    assert run()["b"]["state"] == "done"  # the mask that was being written is no stranger
+    record.write_text(json.dumps(begun))
+    corrected = drawn(path)
+    with pytest.raises(ScanError, match=r"b_mask\.nii\.gz was not made by this command"):
+        run()
+    assert path.read_bytes() == corrected
+
+
+def test_what_fails_later_leaves_the_masks_of_before(run, folder, monkeypatch, tmp_path):
+    run()
+    masks = {p.name: p.read_bytes() for p in (tmp_path / "masks").glob("*.nii.gz")}
+
+    def none(*words):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(segmentation, "of", none)
+        rows = run(probability=tmp_path / "p")
+    assert {row["state"] for row in rows.values()} == {"done"}
+    assert all("could not be made: the memory is not enough" in row["warnings"] for row in rows.values())
+    assert {p.name: p.read_bytes() for p in (tmp_path / "masks").glob("*.nii.gz")} == masks
+    rows = run(probability=tmp_path / "p")
+    assert not any("could not be made" in row["warnings"] for row in rows.values())
+    assert len(list((tmp_path / "p").glob("*_probability.nii.gz"))) == 3
+
+
+def test_a_second_folder_adds_to_the_table(run, folder, file, tmp_path):
+    run()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "z.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes())
+    many.segment(other, tmp_path / "masks", str(file), PLAIN, quiet=True)
+    assert [row["name"] for row in table(tmp_path / "masks")] == ["z", "a", "b", "c"]
+
+
+def test_a_corrected_mask_on_another_grid_is_not_counted(run, tmp_path):
+    run()
+    path = tmp_path / "masks" / "b_mask.nii.gz"
+    mask = Scan.load(path, mask=True)
+    Scan(mask.voxels, mask.affine * np.array([1.5, 1.5, 1, 1])).save(path)
+    row = run()["b"]
+    assert (row["state"], row["volume_cm3"]) == ("failed", "")
+    assert "b_mask" in row["reason"]
+
+
+def test_a_slice_that_replaces_another_of_its_size_is_seen(tmp_path):
+    series = tmp_path / "series"
+    series.mkdir()
+    for name in ("1", "2"):
+        (series / name).write_bytes(bytes(128) + b"DICM" + name.encode())
+    known = many.print_of(series)
+    assert many.is_still(series, known)
+    (series / "Thumbs.db").write_text("what a file manager leaves")
+    assert many.is_still(series, known)
+    (series / "1").write_bytes(bytes(128) + b"DICM3")
+    os.utime(series / "1", ns=(1, 1))  # older than the others, as an unpacked or copied file is
+    assert not many.is_still(series, known)
+
+
+def test_folders_that_are_links_are_looked_into_and_loops_end(folder, tmp_path):
+    series = tmp_path / "elsewhere"
+    series.mkdir()
+    (series / "1").write_bytes(bytes(128) + b"DICM")
+    (folder / "linked").symlink_to(series)
+    (folder / "loop").symlink_to(folder)
+    assert [item.name for item in many.find(folder)] == ["a", "b", "c", "linked"]
+
+
+def test_a_directory_of_a_disk_is_no_series(folder):
+    (folder / "disk" / "S1").mkdir(parents=True)
+    for place in ("DICOMDIR", "S1/1"):
+        (folder / "disk" / place).write_bytes(bytes(128) + b"DICM")
+    assert [item.name for item in many.find(folder)] == ["a", "b", "c", "disk_S1"]
+
+
+def test_masks_never_go_into_a_series(run, folder):
+    (folder / "series").mkdir()
+    (folder / "series" / "1").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(ScanError, match="holds a DICOM series"):
+        run(output=folder / "series")
+
+
+def test_long_and_strange_names_stop_nobody(run, folder, tmp_path):
+    deep = folder / ("u" * 90) / ("v" * 90) / ("w" * 90)
+    deep.mkdir(parents=True)
+    (deep / "1").write_bytes(bytes(128) + b"DICM")
+    os.rename(folder / "c.nii.gz", os.fsencode(folder) + b"/M\xfcller.nii.gz")
+    rows = run()
+    assert {row["state"] for name, row in rows.items() if len(name) < 100} == {"done"}
+    (long,) = (name for name in rows if len(name) > 100)
+    assert rows[long]["state"] == "failed"  # it is no whole DICOM file, and says so
+    assert len(long.encode()) <= many.LONGEST
+    strange = next(row for name, row in rows.items() if "ller" in name)
+    assert "\\udcfc" in strange["scan"]
+    assert (tmp_path / "masks" / f"{strange['name']}_mask.nii.gz").exists()
+    assert len(table(tmp_path / "masks")) == 4
+
+
 def test_a_table_of_the_users_own_is_kept(run, tmp_path):
     theirs = tmp_path / "masks" / many.TABLE
     theirs.parent.mkdir()

@@ -1,5 +1,7 @@
 """nifti.py: what a header contradicts is said; what is assumed is believed; forms are written as they came."""
 
+import gzip
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -35,6 +37,50 @@ def test_two_sizes_are_refused_with_both_and_may_be_chosen(array, tmp_path):
     assert Scan.load(path, assume=["qform"]).spacing == pytest.approx((0.7, 0.7, 0.6))
 
 
+@pytest.mark.fault("two sizes without a qform", "refused; no qform is advised")
+def test_two_sizes_without_a_qform_do_not_advise_it(array, tmp_path):
+    image = nib.load(two_sizes(array, tmp_path / "x.nii.gz"))
+    image.header["qform_code"] = 0
+    path = tmp_path / "y.nii.gz"
+    path.write_bytes(gzip.compress(image.to_bytes()))
+    for assume in ([], ["qform"]):
+        with pytest.raises(ScanError, match=r"its pixdim 0\.7 × 0\.7 × 0\.6 mm.*: --assume sform or correct pixdim$"):
+            Scan.load(path, assume=assume)
+    assert Scan.load(path, assume=["sform"]).spacing == pytest.approx((0.7, 0.7, 0.8))
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.fault("an assumption against what the header says", "not used, and said")
+def test_what_is_assumed_against_the_header_is_said(kind, array, tmp_path):
+    image = kind(array, AFFINE)  # an sform only
+    nib.save(image, tmp_path / "s.nii")
+    image.set_qform(AFFINE, 1)
+    image.set_sform(None, 0)
+    nib.save(image, tmp_path / "q.nii")
+    for name, word, said in (
+        ("s.nii", "RAS", "--assume RAS is not used: its header has a form, by which its axes are LPS"),
+        ("q.nii", "ras", "--assume RAS is not used: its header has a form, by which its axes are LPS"),
+        ("s.nii", "qform", "--assume qform is not used: its header has no qform"),
+        ("q.nii", "sform", "--assume sform is not used: its header has no sform"),
+    ):
+        scan = Scan.load(tmp_path / name, assume=[word])
+        assert scan.notes == (said,)
+        np.testing.assert_allclose(scan.affine, AFFINE, atol=1e-6)
+    for name, word in (("s.nii", "LPS"), ("s.nii", "sform"), ("q.nii", "qform"), ("s.nii", "mm")):
+        assert Scan.load(tmp_path / name, assume=[word]).notes == ()
+
+
+@pytest.mark.fault("a qform that is no rotation", "refused where it is to be used")
+def test_a_qform_that_is_no_rotation_is_not_assumed(array, tmp_path):
+    image = nib.Nifti1Image(array, AFFINE)
+    image.set_qform(AFFINE, 1)
+    image.header["quatern_b"] = image.header["quatern_c"] = 0.9
+    (tmp_path / "x.nii").write_bytes(image.to_bytes())
+    assert Scan.load(tmp_path / "x.nii").notes == ()
+    with pytest.raises(ScanError, match="its qform is no rotation"):
+        Scan.load(tmp_path / "x.nii", assume=["qform"])
+
+
 def test_a_tilted_gantry_is_no_contradiction(array, tmp_path):
     """Sheared slices: the column is longer than the slices' distance, the volume is the same."""
     sheared = np.diag([-0.7, -0.7, 2.5, 1.0])
@@ -59,7 +105,8 @@ def test_two_places_are_said_and_both_are_written(array, tmp_path):
     np.testing.assert_allclose(scan.affine, AFFINE, atol=1e-6)
     np.testing.assert_allclose(Scan.load(tmp_path / "x.nii.gz", assume=["qform"]).affine, mirrored, atol=1e-6)
     assert Scan.load(tmp_path / "x.nii.gz", assume=["sform"]).notes == ()
-    for derived in (scan, scan.with_axial(scan.axial() > 0)):
+    assumed = Scan.load(tmp_path / "x.nii.gz", assume=["qform"])
+    for derived in (scan, scan.with_axial(scan.axial() > 0), assumed, assumed.with_axial(assumed.axial() > 0)):
         derived.save(tmp_path / "out.nii.gz")
         out = nib.load(tmp_path / "out.nii.gz").header
         assert (int(out["qform_code"]), int(out["sform_code"])) == (3, 2)

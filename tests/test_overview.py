@@ -91,6 +91,17 @@ def test_a_page_without_lesion_lungs_or_warnings(made):
     assert "Share of the lungs" not in text
 
 
+def test_a_name_with_dollar_signs_is_no_formula(found, made):
+    found.lungs, found.shares = made.lungs, {}
+    page, png = overview.report(found, "a$_$b.nii.gz", FACTS, 0.5)
+    assert "a$_$b.nii.gz" in Tags(page).text
+    assert Image.open(io.BytesIO(png)).size[0] > 500
+    view = overview.largest_view(made.scan, made.lesions)
+    figure = overview._montage([("$_$", [view], False)], view, "$_$", "$_$")
+    overview._show(figure.add_axes([0, 0, 1, 1]), overview.View(view.grey, view.mask, None, "$_$", 1.0))
+    assert overview._encoded(figure, "png", dpi=30).startswith(b"\x89PNG")
+
+
 def test_lungs_that_cannot_be_found_are_said(found, monkeypatch):
     def refuse(scan):
         raise ScanError("no lung in it")
@@ -233,6 +244,23 @@ def test_bad_dates_are_said_before_anything_is_written(dated, tmp_path, text, wo
     table.write_text(text)
     with pytest.raises(ScanError, match=words):
         segment(dated, tmp_path / "masks", follow_up=tmp_path / "f", dates=table)
+    assert not (tmp_path / "masks").exists()
+
+
+def test_names_of_a_table_that_are_no_scans_are_said(dated, tmp_path, capsys):
+    table = tmp_path / "dates.csv"
+    rows = "p_2020-02-04,A,2020-03-01\np_2020-01-30,A,2020-02-01\nq_misspelt,A,2020-04-01\n"
+    table.write_text(f"name,patient,date\n{rows}")
+    segment(dated, tmp_path / "masks", follow_up=tmp_path / "f", dates=table)
+    assert f"warning: {table}: 1 of its 3 names is no scan here: q_misspelt" in capsys.readouterr().err
+
+
+def test_a_patients_page_never_replaces_a_scans(dated, tmp_path):
+    table = tmp_path / "dates.csv"
+    table.write_text("name,patient,date\np_2020-02-04,Q_2020-01-30,2020-03-01\np_2020-01-30,Q_2020-01-30,2020-02-01\n")
+    pages = {"report": tmp_path / "pages", "follow_up": tmp_path / "pages"}
+    with pytest.raises(ScanError, match="a scan and a patient are both called q_2020-01-30"):
+        segment(dated, tmp_path / "masks", dates=table, **pages)
     assert not (tmp_path / "masks").exists()
 
 

@@ -239,7 +239,7 @@ def test_volumes_distances_and_lesions():
     assert row["surface Dice"] == pytest.approx(62.5)
     assert row["LOV bias"] == pytest.approx(0, abs=1e-9)
     recall = report.lesion_recall(results)
-    assert recall.lesions.tolist() == [12, 0, 0, 12]
+    assert recall.lesions.tolist() == [6, 0, 0, 6]  # each once, whoever scored it
     assert recall.found.tolist()[::3] == [0, 1]
     assert recall.covered.iloc[3] == pytest.approx(100 / 60_000)
 
@@ -329,3 +329,33 @@ def test_alike_keeps_to_one_recipe(results):
     assert report.alike(made) == made[:1]
     assert report.alike(made, loss=None) == [made[0], made[2]]
     assert report.alike(made, loss="mae") == [made[2]]
+
+
+def test_alike_keeps_to_one_data_set(results):
+    """Runs of one recipe on other data are no further seeds."""
+    stranger = result("scoatnet", {"a": (0, 100, 1000)}, seed=1)
+    stranger["data"] = {"name": "d", "fingerprint": "another"}
+    assert report.alike([stranger, *results]) == results
+
+
+def test_a_row_says_how_many_seeds_its_folds_have(results):
+    grid = grids.get("table2")
+    assert report.tables(results, grid)[0].rows.loc["SCOAT-Net"].seeds == "1"
+    again = result("scoatnet", {"a": (900, 100, 100), "b": (5, 0, 2)}, seed=1)
+    assert report.tables([*results, again], grid)[0].rows.loc["SCOAT-Net"].seeds == "1–2"
+
+
+def test_a_lesion_that_several_runs_reported_counts_once(results):
+    two = [result("scoatnet", {"a": (900, 100, 100)}, seed=s) for s in (0, 1)]
+    for run, hit in zip(two, (0, 20), strict=True):
+        run["measures"] = {"a": {"voxel_mm3": 1000.0, "lesions": [[20, hit]]}}
+    (row,) = report.lesion_recall(two, (0.1, 100)).to_dict("records")
+    assert row == {"lesions": 1, "found": 0.5, "covered": 0.5}
+
+
+def test_a_row_of_noughts_has_no_worst_patient(results):
+    nought = [result("unet", {"a": (0, 0, 1000), "c": (0, 0, 2000)})]
+    text = words.worst_patients(report.tables([*results, *nought], grids.get("table2"))[0])
+    assert text == "The worst patient is c (2000 lesion voxels) in 1 row and a (1000 lesion voxels) in 1 row."
+    alone = report.tables(nought, grids.get("table2"))[0]
+    assert words.worst_patients(alone) == "No row has one worst patient."

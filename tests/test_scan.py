@@ -168,6 +168,16 @@ def test_refuses_another_scans_mask(tmp_path, volume):
         load_pair(scan, tmp_path / "moved.nii")
 
 
+@pytest.mark.fault("integers beyond 32 bits, to be saved", "refused; nothing is written")
+@pytest.mark.parametrize("value", [2**31, -(2**31) - 1, 2**32 + 5])
+def test_integers_that_do_not_fit_are_refused(tmp_path, value):
+    with pytest.raises(ScanError, match=rf"x\.nii: values from .*{value}.* do not fit into 32 bits"):
+        Scan(np.array([0, value] * 4).reshape(2, 2, 2), AFFINE).save(tmp_path / "x.nii")
+    assert not list(tmp_path.iterdir())
+    most = Scan(np.array([-(2**31), 2**31 - 1] * 4).reshape(2, 2, 2), AFFINE)
+    np.testing.assert_array_equal(Scan.load(most.save(tmp_path / "x.nii")).voxels, most.voxels)
+
+
 def test_saves_whole_or_not_at_all(tmp_path, volume, monkeypatch):
     scan = Scan(volume, AFFINE)
     target = scan.save(tmp_path / "a.nii.gz")
@@ -252,6 +262,23 @@ def test_a_scale_is_judged_by_its_mass_whatever_pads_it(chest, padding):
         check_hounsfield(padded(chest.voxels.astype(np.int32) + 1024))
     with pytest.raises(ScanError, match=r"not in Hounsfield units.*looks inverted"):
         check_hounsfield(padded(-chest.voxels.astype(np.int32)))
+
+
+@pytest.mark.fault("an intercept of -1024 that was applied twice", "refused, with the shift")
+@pytest.mark.parametrize("padding", [None, -2048, -3024, -32768])
+def test_a_scan_shifted_down_is_refused_with_the_shift(chest, padding):
+    voxels = chest.voxels.astype(np.int32) - 1024
+    if padding is not None:
+        voxels[np.hypot(*np.mgrid[-48:48, -48:48]) > 46] = padding
+    with pytest.raises(ScanError, match=r"not in Hounsfield units: \d\d % of it lies below -1150.*: add 10\d\d"):
+        check_hounsfield(Scan(voxels, chest.affine))
+
+
+def test_a_padded_lung_without_soft_tissue_passes(chest, rng):
+    lung = rng.normal(-850, 60, (40, 40, 10))
+    lung[np.hypot(*np.mgrid[-20:20, -20:20]) > 16] = -2000
+    (note,) = check_hounsfield(Scan(lung, chest.affine))
+    assert "is soft tissue" in note
 
 
 def test_a_scale_somewhat_off_is_said(chest):

@@ -1,5 +1,7 @@
 """segmentation.py: `scoat_lib.segment` from a path, an array, a scan; the files for viewers."""
 
+import json
+import re
 import subprocess
 import sys
 
@@ -119,3 +121,53 @@ def test_label_files_hold_a_line_a_label_as_the_viewers_read_it(tmp_path):
     with pytest.raises(ScanError, match="exists and is another file"):
         segmentation.write_labels(tmp_path)
     assert (tmp_path / "lung-opacification.txt").read_text() == "mine"
+
+
+def test_a_mask_never_replaces_its_scan(path, file, tmp_path):
+    scan = tmp_path / "scan.nii.gz"
+    scan.write_bytes(path.read_bytes())
+    (tmp_path / "link.nii.gz").symlink_to(scan)
+    found = scoat_lib.segment(scan, weights=file)
+    for target in (scan, tmp_path / "link.nii.gz"):
+        with pytest.raises(ScanError, match="is read"):
+            found.save(target)
+    assert scan.read_bytes() == path.read_bytes()
+    assert found.save(tmp_path / "mask.nii.gz").exists()
+
+
+def command(*words):
+    """Exit code and what was said; in this process, as `main` turns errors into a line."""
+    done = subprocess.run([sys.executable, "-m", "scoat_lib", "segment", *map(str, words)], capture_output=True, text=True)
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def test_what_cannot_be_written_is_said_before_the_work(path, file, tmp_path):
+    (tmp_path / "lung-opacification.txt").write_text("mine")
+    code, text = command(path, "-o", tmp_path / "o.nii.gz", "--weights", file, "--labels")
+    assert code == 3
+    assert "lung-opacification.txt: exists and is another file" in text
+    assert not (tmp_path / "o.nii.gz").exists()
+
+
+def test_smoothing_has_an_end(path, file, tmp_path):
+    for sigma in ("inf", "1e7"):
+        code, text = command(path, "-o", tmp_path / "o.nii.gz", "--weights", file, "--smooth", sigma)
+        assert code == 2
+        assert "Traceback" not in text
+        assert "--smooth" in text
+
+
+def test_what_lies_outside_the_lungs_is_in_the_json(path, file, tmp_path):
+    code, text = command(path, "-o", tmp_path / "o.nii.gz", "--weights", file, "--json")
+    assert code == 0
+    said = json.loads(text[text.index("{") : text.rindex("}") + 1])["lungs_percent"]
+    found = scoat_lib.segment(path, weights=file)
+    assert said["outside"] == pytest.approx(found.shares["outside"], abs=0.01)
+
+
+def test_a_series_whose_mask_has_no_ending_is_told_so(file, tmp_path):
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "1").write_bytes(bytes(128) + b"DICM")
+    code, text = command(tmp_path / "series", "-o", tmp_path / "mask", "--weights", file, "--dicom-seg", tmp_path / "s.dcm")
+    assert code == 2
+    assert "must end in .nii.gz" in re.sub(r"[│\s]+", " ", text)

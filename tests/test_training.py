@@ -182,6 +182,41 @@ def command(data, runs, *extra):
     return [sys.executable, "-m", "scoat_lib", *map(str, words)]
 
 
+def test_killed_between_its_last_checkpoint_and_its_curve_a_run_still_has_both(tiny_recipe, prepared, tmp_path, monkeypatch):
+    """And every epoch that is kept was looked at: a measure that a kill cut short is taken again."""
+    write, seen = training.write_whole, []
+
+    def killed(path, content):
+        if path.name == "curve.csv" and content.count("\n") == 1 + tiny_recipe.epochs:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(training, "write_whole", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_recipe, prepared, tmp_path / "cut", on_epoch=lambda epoch, model: seen.append(epoch))
+    monkeypatch.undo()
+    assert seen == list(range(1, tiny_recipe.epochs + 1))
+    whole = run(tiny_recipe, prepared, tmp_path / "cut", on_epoch=lambda epoch, model: seen.append(epoch))
+    assert (tmp_path / "cut" / "curve.csv").read_text().count("\n") == 1 + tiny_recipe.epochs == 1 + len(whole.curve)
+
+    def die(epoch, model):
+        if epoch == 1 and not looked:
+            looked.append(0)
+            raise KeyboardInterrupt
+        looked.append(epoch)
+
+    looked = []
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_recipe, prepared, tmp_path / "early", on_epoch=die)
+    run(tiny_recipe, prepared, tmp_path / "early", on_epoch=die)
+    assert looked == [0, *range(1, tiny_recipe.epochs + 1)]
+
+
+def test_whole_and_broken_numbers_of_a_recipe_are_one_run():
+    assert Recipe(clip=1, lesion_free=0, rate=1).to_dict() == Recipe(clip=1.0, lesion_free=0.0, rate=1.0).to_dict()
+    assert json.dumps(Recipe(clip=1).to_dict()) == json.dumps(Recipe().to_dict())
+
+
 def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(data_folder, tmp_path):
     def weights(folder):
         return next((tmp_path / folder).glob("*/weights.safetensors"))

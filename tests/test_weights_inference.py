@@ -1,6 +1,7 @@
 """weights.py and inference.py: a Segmenter survives the disk; a scan of any grid gets its mask back on that grid."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,28 @@ def test_bad_files_are_refused(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(WeightsError, match="not a readable"):
         weights.load(path)
+
+
+@pytest.mark.fault("weights with a NaN or an infinite number in them", "refused, with the file and the tensor")
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value, half):
+    model = create("scoatnet", width=4)
+    name, kernel = next((n, p) for n, p in model.named_parameters() if p.dim() == 4)
+    with torch.no_grad():
+        kernel[0, 0, 0, 0] = value
+    path = weights.save(tmp_path / "w.safetensors", model, Preprocessing(), half=half)
+    with pytest.raises(WeightsError, match=rf"w\.safetensors: is damaged \({re.escape(name)} holds NaN or infinite"):
+        weights.load(path)
+
+
+@pytest.mark.fault("a network that answers with NaN", "one line, no empty mask")
+@pytest.mark.parametrize("flip", [False, True])
+def test_an_answer_that_is_no_number_is_no_empty_mask(segmenter, flip):
+    with torch.no_grad():
+        next(segmenter.model.parameters())[0] = torch.nan
+    with pytest.raises(WeightsError, match=r"answers with NaN in 3 of 3 slices.*load both again"):
+        inference.segment(segmenter, ball((4.0, 4.0, 20.0), (32, 32, 3)), flip=flip)
 
 
 def ball(spacing, shape):

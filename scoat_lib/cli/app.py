@@ -82,7 +82,7 @@ def main() -> None:
     """
     try:
         app()
-    except (ValueError, OSError, MemoryError, RuntimeError, ImportError) as error:
+    except (ValueError, OSError, MemoryError, RuntimeError, ImportError, ArithmeticError) as error:
         if os.environ.get("SCOAT_DEBUG"):
             raise
         print(f"scoat: {in_words(error)}", file=sys.stderr)

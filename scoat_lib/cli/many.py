@@ -1,7 +1,8 @@
 """Every scan of a folder, one after the other: a mask each, one table, and going on after a kill.
 
 Beside NAME_mask.nii.gz lies NAME.json: what was asked for, of which file, and the scan's row of the table. It says "begun"
-before the mask is written and "done" after, so what a kill leaves is told from what is whole, and from what others put there.
+before the mask is written and "done" after, and it knows the mask's content before the mask has its name. So what a kill leaves
+is told from what is whole, and both from what others put there.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tqdm import tqdm
 
 import scoat_lib
 from scoat_lib import segmentation, weights
 from scoat_lib.cli.app import in_words
 from scoat_lib.files import one_writer, remove_parts, whole_file
-from scoat_lib.nifti import ScanError, holds_dicom
-from scoat_lib.scan import Scan
+from scoat_lib.nifti import ScanError, dicom_files
+from scoat_lib.scan import Scan, on_grid_of
 
 if TYPE_CHECKING:
     from scoat_lib.overview import Visit
@@ -39,6 +41,7 @@ SUFFIXES = (".nii", ".nii.gz")
 COLUMNS = ("name", "scan", "state", "volume_cm3", "right_lung_percent", "left_lung_percent", "lungs_percent", "warnings",
            "reason", "seconds", "weights", "threshold", "version")  # fmt: skip
 SHARES = {"right_lung_percent": "right", "left_lung_percent": "left", "lungs_percent": "both"}
+LONGEST = 200  # bytes of a scan's name; its files' names have some more
 EVERY = 5.0  # seconds between two writings of the table: of ten thousand scans it is long
 DATED = re.compile(r"(?P<patient>.+)[_-](?P<day>\d{4}-\d{2}-\d{2})")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the next scan would fare no better
@@ -59,9 +62,15 @@ def find(folder: Path, leave_out: tuple[Path, ...] = ()) -> list[Item]:
     leave_out: folders that are not looked into. ScanError where there is none, or where two scans would share a name.
     """
     paths = [p for p in sorted(folder.iterdir()) if p.name.lower().endswith(SUFFIXES) and p.is_file() and _seen(p)]
-    for inside, folders, _ in os.walk(folder):
+    looked_into = set()
+    for inside, folders, _ in os.walk(folder, followlinks=True):
+        here = os.stat(inside)
+        if (here.st_dev, here.st_ino) in looked_into:  # a link that leads back
+            folders.clear()
+            continue
+        looked_into.add((here.st_dev, here.st_ino))
         folders[:] = sorted(f for f in folders if not f.startswith(".") and not _among(Path(inside, f), leave_out))
-        if holds_dicom(Path(inside)):
+        if dicom_files(Path(inside)):  # a DICOMDIR is none: it names the others
             paths.append(Path(inside))
     names: dict[str, list[Path]] = {}
     for path in paths:
@@ -69,8 +78,8 @@ def find(folder: Path, leave_out: tuple[Path, ...] = ()) -> list[Item]:
     items = []
     for name, alike in names.items():
         for path in alike:
-            shown = path.relative_to(folder).as_posix() if path != folder else folder.resolve().name
-            items.append(Item(name if len(alike) == 1 else shown.replace("/", "_"), path, shown))
+            shown = _written(path.relative_to(folder).as_posix() if path != folder else folder.resolve().name)
+            items.append(Item(_short(name if len(alike) == 1 else shown.replace("/", "_")), path, shown))
     twice = sorted({i.name for i in items if sum(i.name.lower() == other.name.lower() for other in items) > 1})
     if twice:
         raise ScanError(f"{folder}: several scans would have a mask of the name {twice[0]}; rename one")
@@ -91,8 +100,22 @@ def _among(path: Path, others: tuple[Path, ...]) -> bool:
 
 def _name(path: Path, folder: Path) -> str:
     if path.is_dir():
-        return folder.resolve().name if path == folder else path.relative_to(folder).as_posix().replace("/", "_")
-    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+        name = folder.resolve().name if path == folder else path.relative_to(folder).as_posix().replace("/", "_")
+    else:
+        name = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+    return _written(name).replace("\\", "_")
+
+
+def _written(text: str) -> str:
+    """A file's name as it can stand in a record: bytes that are no UTF-8 as \\udcXX."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for an ending: of a long one the beginning and a hash of the whole."""
+    if len(name.encode()) <= LONGEST:
+        return name
+    return f"{name.encode()[:150].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def print_of(path: Path) -> dict:
@@ -109,12 +132,18 @@ def is_still(path: Path, known: dict) -> bool:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.is_file() and _seen(p)) if path.is_dir() else [path]
+    return dicom_files(path) if path.is_dir() else [path]
 
 
 def _stat_of(path: Path) -> dict:
-    stats = [p.stat() for p in _files(path)]
-    return {"bytes": sum(s.st_size for s in stats), "changed_ns": max((s.st_mtime_ns for s in stats), default=0)}
+    """Bytes and time of change; of a folder, as one slice may replace another of its size, a hash of all names and times."""
+    stats = [(p.name, p.stat()) for p in _files(path)]
+    if path.is_dir():
+        times = "\n".join(f"{_written(name)} {s.st_size} {s.st_mtime_ns}" for name, s in stats)
+        changed: int | str = hashlib.sha256(times.encode()).hexdigest()
+    else:
+        changed = stats[0][1].st_mtime_ns
+    return {"bytes": sum(s.st_size for _, s in stats), "changed_ns": changed}
 
 
 def _digest(path: Path) -> str:
@@ -163,22 +192,49 @@ class Folder:
             places = [*targets.values(), *([self.record(item)] if record is None else [])]
             taken = [p.name for p in places if p.exists()]
             return ("other", f"{taken[0]} was not made by this command") if taken else ("to do", "")
-        if record["state"] != DONE:
+        mask = targets["mask"]
+        if record["state"] != DONE:  # killed: what lies there is what was being written, or what it was to replace
+            known = [record[key]["mask"] for key in ("files", "before") if record.get(key)]
+            if mask.exists() and not any(is_still(mask, one) for one in known):
+                return "other", f"{mask.name} was not made by this command"
             return "to do", ""
+        edited = mask.exists() and not is_still(mask, record["files"]["mask"])
+        if mask.exists() and not is_still(item.path, record["of"]):
+            by_hand = ", and that mask was changed by hand" if edited else ""
+            return "other", f"{item.shown} has changed since its mask was made{by_hand}"
+        if edited:  # whatever it is asked for now: it is nobody's threshold any more
+            return CHANGED, ""
         for key, value in self.settings.items():
             if record["settings"].get(key) != value:
                 return "other", f"{item.name} has {key} {record['settings'].get(key)}, now {value}"
-        if not targets["mask"].exists():
+        if not mask.exists():
             return "to do", ""
-        if not is_still(item.path, record["of"]):
-            return "other", f"{item.shown} has changed since its mask was made"
         files = record["files"]
-        if not is_still(targets["mask"], files["mask"]):
-            return CHANGED, ""
         for kind, path in targets.items():
             if path.exists() and not (kind in files and is_still(path, files[kind])):
                 return "other", f"{path.name} was not made with this mask"
         return (DONE, "") if all(path.exists() for path in targets.values()) else ("to do", "")
+
+    def vouched(self, item: Item) -> dict | None:
+        """The record of a mask that lies there whole, of this scan as it is and by these settings; None where there is none."""
+        record, mask = self.known(item), self.targets(item)["mask"]
+        if record is None or record["state"] != DONE or not mask.exists():
+            return None
+        asked = all(record["settings"].get(key) == value for key, value in self.settings.items())
+        try:
+            same = is_still(item.path, record["of"])
+        except OSError:  # it cannot be looked at now, which is no reason to give its mask up
+            same = True
+        return record if asked and same and is_still(mask, record["files"]["mask"]) else None
+
+    def others(self, items: list[Item]) -> list[dict]:
+        """The rows of scans that are not among the items, and whose masks lie here."""
+        mine, rows = {self.record(item).name for item in items}, []
+        for path in sorted(self.output.glob("*.json")):
+            known = None if path.name in mine else self.known(Item(path.stem, path, ""))
+            if known and known["state"] == DONE and self.targets(Item(path.stem, path, ""))["mask"].exists():
+                rows.append(known["row"])
+        return rows
 
     def write(self, item: Item, state: str, row: dict, **more) -> dict:
         """Write the record of a scan, whole or not at all."""
@@ -221,6 +277,10 @@ def segment(
         _check_folder(target, folder)
     items = find(folder, outputs)
     patients = _patients(items, dates) if follow_up else {}
+    if report and follow_up and report.resolve() == follow_up.resolve():
+        both = {item.name.lower() for item in items} & {patient.lower() for patient in patients}
+        if both:
+            raise ScanError(f"{report}: a scan and a patient are both called {min(both)}; choose two folders for their pages")
     for target in outputs:
         target.mkdir(parents=True, exist_ok=True)
     with ExitStack() as locks:
@@ -241,6 +301,8 @@ def _check_folder(target: Path, folder: Path) -> None:
         raise ScanError(f"{target}: is a file; of a folder of scans the output is a folder")
     if target.exists() and target.samefile(folder):
         raise ScanError(f"{target}: is the folder of the scans; choose another one for what is written")
+    if target.exists() and dicom_files(target):
+        raise ScanError(f"{target}: holds a DICOM series; choose another folder for what is written")
 
 
 def _check_table(path: Path, overwrite: bool) -> None:
@@ -267,7 +329,8 @@ def _all(items: list[Item], work: Folder, segmenter, options, batch, device, ove
             rows[item] = _changed(work, item)
         else:
             left.append(item)
-    _write_table(work.output, items, rows)
+    more = work.others(items)
+    _write_table(work.output, items, rows, more)
     if rows and not quiet:
         print(f"{len(rows)} of {len(items)} scans were done before", file=sys.stderr)
     written = time.monotonic()
@@ -278,10 +341,10 @@ def _all(items: list[Item], work: Folder, segmenter, options, batch, device, ove
                 if text:
                     bar(f"scoat: {'' if row['reason'] else f'warning: {item.shown}: '}{text}")
             if time.monotonic() - written > EVERY:
-                _write_table(work.output, items, rows)
+                _write_table(work.output, items, rows, more)
                 written = time.monotonic()
     finally:
-        _write_table(work.output, items, rows)
+        _write_table(work.output, items, rows, more)
     return rows
 
 
@@ -305,30 +368,47 @@ def _one(item: Item, work: Folder, segmenter, options, batch, device) -> dict:
         "threshold": work.settings["threshold"],
         "version": scoat_lib.__version__,
     }
-    began, targets = time.perf_counter(), work.targets(item)
+    began, targets, kept = time.perf_counter(), work.targets(item), None
     try:
-        of = print_of(item.path)
-        work.write(item, BEGUN, row)
+        kept, of = work.vouched(item), print_of(item.path)
+        before = {"before": {"mask": print_of(targets["mask"])}} if targets["mask"].exists() else {}
+        work.write(item, BEGUN, row, **before)
         found = segmentation.of(Scan.load(item.path, assume=options.assume), segmenter, options, device, batch)
         row |= _measured(found)
-        found.save(targets["mask"])
+        with whole_file(targets["mask"], ".nii.gz") as temporary:
+            found.save(temporary)
+            work.write(item, BEGUN, row, files={"mask": print_of(temporary)}, **before)
         if "probability" in targets:
             found.probability_scan.save(targets["probability"])
         if "page" in targets and (failed := _write_report(targets, found, item, work)):
             row["warnings"] = " | ".join(filter(None, [row["warnings"], failed]))
         row |= {"state": DONE, "seconds": round(time.perf_counter() - began, 2)}
         files = {kind: print_of(path) for kind, path in targets.items() if path.exists()}
-        return work.write(item, DONE, row, of=of, files=files)
+        grid = {"shape": list(found.scan.voxels.shape), "affine": found.scan.affine.tolist()}
+        return work.write(item, DONE, row, of=of, files=files, grid=grid)
     except Exception as error:  # whatever one scan does to a library, the others are not to wait for it
         if _stops(error):
             raise
+        reason = _written(in_words(error))
+        if kept and targets["mask"].exists() and is_still(targets["mask"], kept["files"]["mask"]):
+            return _as_it_was(work, item, kept, reason)
         for path in targets.values():  # of an earlier time: it would stand beside a row that says there is none
             path.unlink(missing_ok=True)
-        reason = in_words(error)
-        reason = reason if item.path.name in reason else f"{item.shown}: {reason}"
+        reason = reason if _written(item.path.name) in reason else f"{item.shown}: {reason}"
         row |= dict.fromkeys(("volume_cm3", "warnings", *SHARES), "")
         row |= {"state": FAILED, "reason": reason, "seconds": round(time.perf_counter() - began, 2)}
         return work.write(item, FAILED, row)
+
+
+def _as_it_was(work: Folder, item: Item, kept: dict, reason: str) -> dict:
+    """The row of an earlier run whose mask is whole, where what was asked for beside it could not be made."""
+    for kind, path in work.targets(item).items():
+        if path.exists() and not (kind in kept["files"] and is_still(path, kept["files"][kind])):
+            path.unlink()
+    more = {key: kept[key] for key in ("of", "files", "grid") if key in kept}
+    work.write(item, DONE, kept["row"], **more)
+    said = f"what was asked for beside the mask could not be made: {reason}; the mask is whole, the same command tries again"
+    return kept["row"] | {"warnings": " | ".join(filter(None, [kept["row"]["warnings"], said]))}
 
 
 def _stops(error: Exception) -> bool:
@@ -368,10 +448,17 @@ def _patients(items: list[Item], dates: Path | None) -> dict[str, list[tuple[dat
                 patients.setdefault(found["patient"], []).append((_day(found["day"], item.shown), item))
     else:
         known = {key: item for item in items for key in (item.name, item.shown)}
-        for row in _dated_rows(dates):
+        rows, strange = _dated_rows(dates), []
+        for row in rows:
             if row["name"] in known:
                 day = _day(row["date"], f"{dates}: {row['name']}")
                 patients.setdefault(row["patient"], []).append((day, known[row["name"]]))
+            else:
+                strange.append(row["name"])
+        if strange:
+            shown = ", ".join(strange[:3]) + (", …" if len(strange) > 3 else "")
+            are = "is no scan" if len(strange) == 1 else "are no scans"
+            print(f"scoat: warning: {dates}: {len(strange)} of its {len(rows)} names {are} here: {shown}", file=sys.stderr)
     several = {patient: visits for patient, visits in patients.items() if len(visits) > 1}
     if not several:
         raise ScanError(
@@ -428,7 +515,8 @@ def _follow_up(patients: dict, rows: dict[Item, dict], work: Folder, options, fo
 def _visit(day: date, item: Item, row: dict, work: Folder, options) -> Visit:
     from scoat_lib import overview
 
-    scan, mask = Scan.load(item.path, assume=options.assume), Scan.load(work.targets(item)["mask"], mask=True)
+    scan = Scan.load(item.path, assume=options.assume)
+    mask = Scan.load(work.targets(item)["mask"], mask=True, assume=options.assume)
     share = row.get("lungs_percent")
     view = overview.largest_view(scan, mask)
     return overview.Visit(
@@ -438,21 +526,26 @@ def _visit(day: date, item: Item, row: dict, work: Folder, options) -> Visit:
 
 def _changed(work: Folder, item: Item) -> dict:
     """The row of a mask that was changed by hand since: its volume is counted anew, the file is left alone."""
-    row = work.known(item)["row"] | dict.fromkeys(SHARES, "")
+    record = work.known(item)
+    row = record["row"] | dict.fromkeys(SHARES, "")
     said = [row["warnings"]] if row["warnings"] else []
     said.append("the mask was changed since it was made; it is kept, and its volume counted anew")
     path = work.targets(item)["mask"]
+    assume = tuple(word for word in record["settings"].get("assume", ()) if word != "hu")
     try:
-        row |= {"state": CHANGED, "volume_cm3": round(Scan.load(path, mask=True).volume(), 2)}
+        mask = Scan.load(path, mask=True, assume=assume)
+        if grid := record.get("grid"):
+            on_grid_of(mask, Scan(np.zeros(grid["shape"], np.uint8), np.array(grid["affine"]), item.path))
+        row |= {"state": CHANGED, "volume_cm3": round(mask.volume(), 2)}
     except ScanError as error:
         row |= {"state": FAILED, "volume_cm3": "", "reason": in_words(error)}
     return row | {"warnings": " | ".join(said)}
 
 
-def _write_table(output: Path, items: list[Item], rows: dict[Item, dict]) -> None:
-    """The table of what is finished; the lungs' columns are left out where this version finds no lungs."""
+def _write_table(output: Path, items: list[Item], rows: dict[Item, dict], more: list[dict]) -> None:
+    """The table of what is finished, then of other scans' masks; the lungs' columns are left out where no lungs are found."""
     columns = [c for c in COLUMNS if c not in SHARES or segmentation.optional("lungs")]
     with whole_file(output / TABLE, ".csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(rows[item] for item in items if item in rows)
+        writer.writerows([rows[item] for item in items if item in rows] + more)

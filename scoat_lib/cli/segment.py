@@ -37,7 +37,9 @@ def segment(
     smooth: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Smooth the probabilities through the slices, σ in mm; 0 for none; default: the weights' own."
+            min=0,
+            max=100,
+            help="Smooth the probabilities through the slices, σ in mm; 0 for none; default: the weights' own.",
         ),
     ] = None,
     calibrate: Annotated[
@@ -103,6 +105,10 @@ def segment(
     if dates and not follow_up:
         raise typer.BadParameter("is for --follow-up, which is missing", param_hint="--dates")
     if (series or dicom_seg) and (many or not scan.is_dir()):
+        from scoat_lib.nifti import holds_dicom
+
+        if many and holds_dicom(scan):
+            raise typer.BadParameter(f"{output} must end in .nii.gz: it is one series' mask", param_hint="OUTPUT")
         raise typer.BadParameter("is for one folder with DICOM files", param_hint="--series" if series else "--dicom-seg")
     if report and not many and report.suffix.lower() != ".html":
         raise typer.BadParameter(f"{report} does not end in .html", param_hint="--report")
@@ -136,6 +142,8 @@ def _one(
         check_writable(target, overwrite)
     for page in pages:
         _check_page(page, overwrite)
+    if labels:
+        check_distinct([scan, *targets, *pages], list(segmentation.check_labels(output.parent, overwrite)))
     if dicom_seg:
         from scoat_lib import dicom
 
@@ -165,12 +173,13 @@ def _one(
             overview.write(report, *overview.report(found, scan.name, made, settled["threshold"]))
         except (ValueError, IndexError, RuntimeError) as error:  # what drawing raises; a disk's errors name themselves
             raise RuntimeError(f"{report}: the page could not be drawn ({error}); the mask {output} is written") from error
+    of_lungs = percent | ({"outside": found.shares["outside"]} if percent and found.shares.get("outside") is not None else {})
     outcome = {
         "mask": str(output),
         "lov_cm3": round(found.volume, 2),
         "lesion_voxels": int(found.mask_scan.voxels.sum()),
         "spacing_mm": [round(s, 4) for s in volume.spacing],
-        **({"lungs_percent": {side: round(share, 2) for side, share in percent.items()}} if percent else {}),
+        **({"lungs_percent": {side: round(share, 2) for side, share in of_lungs.items()}} if percent else {}),
         "warnings": warnings,
         "seconds": round(seconds, 2),
     }

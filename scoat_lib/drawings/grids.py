@@ -42,8 +42,9 @@ def grid(network: str, side: int = 512, width: int = 64, sizes: bool = True) -> 
     root, says = f"#drawing-{name}", f"#{name} .says"
     style += (
         f"{root} .e.on{{opacity:1;stroke-width:3.2}}{root} .e.off{{opacity:.1}}{root} .n.off{{opacity:.35}}"
-        f"{root} .n.self rect{{stroke-width:3.6}}{says}{{min-height:{15 if network == 'scoatnet' else 7}em;padding-top:.4em;"
-        f"text-align:start}}{says} p{{margin:0 0 .25em}}{says} i{{font-family:serif}}"
+        f"{root} .n.self rect{{stroke-width:3.6}}{says}{{min-height:{15 if network == 'scoatnet' else 7}em;padding:.5em .8em;"
+        f"border:1px dotted currentColor;border-radius:6px;text-align:start}}"
+        f"{says} p{{margin:0 0 .25em}}{says} i{{font-family:serif}}"
     )
     drawn = drawing(name, 964, 712, body + _legend(network, 560, 470), text, style)
     nodes = {f"{i}{j}": told(network, i, j, side, width) for i, j in _nodes(network)}

@@ -196,7 +196,7 @@ def test_of_many_rows_one_that_leans_out_alone_is_not_set_apart(monkeypatch):
     text = words.told_apart(CASES["all"], "table2", "SCOAT-Net")
     assert " below SCOAT-Net, by" not in text
     assert re.match(
-        r"[^;]*Attention U-Net[^;]* cannot be told apart from it \(after Holm's correction for 8 comparisons\)", text
+        r"[^;]*Attention U-Net[^;]* cannot be told apart from SCOAT-Net \(after Holm's correction for 8 comparisons\)", text
     )
     assert "Attention U-Net lies below it by its own interval alone" in text
 

@@ -567,3 +567,13 @@ def test_the_registers_facts():
     torch.testing.assert_close(late.eval()(x), early.eval()(x), atol=1e-4, rtol=1e-4)
     late.train(), early.train()
     assert not torch.allclose(late(x)[-1], early(x)[-1], atol=1e-2), "in training the two orders differ"
+
+
+def test_one_pair_of_runs_decides_nothing_on_the_second_cohort():
+    grid = GRIDS["table2"]
+    alone = [r for r in CASES["all"] if r["recipe"]["fold"] == 0 and r["recipe"]["seed"] == 0]
+    found = verdicts._on_slices(alone, grid, "SCOAT-Net", "UNet++", 1)
+    assert (found["status"], found["patients"] > 0) == (claims.WAITS, True)
+    assert np.isnan(found["low"])
+    more = verdicts._on_slices([r for r in CASES["all"] if r["recipe"]["seed"] == 0], grid, "SCOAT-Net", "UNet++", 1)
+    assert more["low"] <= more["difference"] <= more["high"]
