@@ -88,7 +88,7 @@ def slices(
         show_slice(ax, image, pick[0], pick[1], pick[2] or "")
         right = 0.97 if mirrored is not None and mirrored[i] else 0.03
         side = "right" if right > 0.5 else "left"
-        ax.text(right, 0.5, "R", color="w", fontsize=8, ha=side, va="center", transform=ax.transAxes)
+        ax.text(right, 0.97, "R", color="w", fontsize=8, ha=side, va="top", transform=ax.transAxes)  # where there is air
     fig.tight_layout(pad=0.4)
     return fig
 

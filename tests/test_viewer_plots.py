@@ -270,3 +270,10 @@ def test_cost_stands_against_score_with_an_interval_and_a_name():
     plt.close(figure)
     with pytest.raises(ValueError, match="no row of table2"):
         plots.against_cost(report.Table(table.grid, {}, "d", pd.DataFrame({"DSC": [], "patients": []}), {}), {}, "GFLOP")
+
+
+def test_the_patients_right_is_marked_on_its_side():
+    figure = plots.slices([np.zeros((8, 8))] * 2, mirrored=[False, True])
+    marks = [text for ax in figure.axes for text in ax.texts]
+    assert [text.get_text() for text in marks] == ["R", "R"]
+    assert marks[0].get_position()[0] < 0.1 < 0.9 < marks[1].get_position()[0]
