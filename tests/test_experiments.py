@@ -273,7 +273,8 @@ def test_a_run_on_folds_of_slices_is_found_again_and_compared(tiny_recipe, data_
     """Slices dealt out are the same data: one fingerprint, before and after, so that both rows of grid `split` meet."""
     from scoat_lib import grids, report
 
-    recipes = [replace(tiny_recipe, split=split) for split in ("slice", "patient")]  # the order must not matter
+    dealt = [replace(tiny_recipe, split="slice", fold=fold) for fold in range(tiny_recipe.folds)]
+    recipes = [*dealt, replace(tiny_recipe, split="patient")]  # the order must not matter
     for recipe in recipes:
         jobs = engine.jobs([recipe], data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
         assert not engine.fill(jobs, progress=False).failed

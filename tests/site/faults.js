@@ -22,7 +22,8 @@ for (const e of all('img', article)) {
   const short = e.closest('.jupyter-widgets') && e.alt.length < 40;
   if (!e.alt || e.alt.startsWith('<Figure') || short) say('no alternative text', e);
   const meant = +e.getAttribute('width') || e.naturalWidth; // a picture may be drawn twice as fine as it is shown
-  const share = e.closest('.widget-subarea') ? 0.79 : 0.59; // at 0.6 letters of 9 points are 10.8 pixels high
+  // at 0.6 letters of 9 points are 10.8 pixels high; a slider's picture is small, and one that is cut shows something else
+  const share = e.closest('.widget-subarea') ? 0.53 : 0.59;
   const small = e.width < Math.min(share * meant, 639);
   if (small && window_ < 600 && e.complete && e.closest('.cell_output') && seen(e)) {
     say(`a figure shrunk to ${e.width} of ${meant}`, e);
