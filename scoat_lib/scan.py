@@ -130,9 +130,8 @@ class Scan:
             array = array.astype(np.int32)
         kind = nib.Nifti2Image if max(array.shape) > INT16 else nib.Nifti1Image
         placed = self.header is not None and (int(self.header["sform_code"]) or int(self.header["qform_code"]))
-        image = kind(
-            array, None if placed else self.affine
-        )  # with an affine that is not the sform, nibabel writes it over both
+        # with an affine that is not the sform, nibabel writes it over both forms
+        image = kind(array, None if placed else self.affine)
         image.header.set_xyzt_units("mm")
         if placed:
             self._write_forms(image)

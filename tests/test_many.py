@@ -236,9 +236,13 @@ def test_what_fails_later_leaves_the_masks_of_before(run, folder, monkeypatch, t
     def none(*words):
         raise MemoryError
 
-    with monkeypatch.context() as patched:
-        patched.setattr(segmentation, "of", none)
-        rows = run(probability=tmp_path / "p")
+    def killed(*words):
+        raise KeyboardInterrupt
+
+    for what in (killed, none):
+        with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+            patched.setattr(segmentation, "of", what)
+            rows = run(probability=tmp_path / "p")
     assert {row["state"] for row in rows.values()} == {"done"}
     assert all("could not be made: the memory is not enough" in row["warnings"] for row in rows.values())
     assert {p.name: p.read_bytes() for p in (tmp_path / "masks").glob("*.nii.gz")} == masks

@@ -216,8 +216,13 @@ class Folder:
         return (DONE, "") if all(path.exists() for path in targets.values()) else ("to do", "")
 
     def vouched(self, item: Item) -> dict | None:
-        """The record of a mask that lies there whole, of this scan as it is and by these settings; None where there is none."""
+        """The record of a mask that lies there whole, of this scan as it is and by these settings; None where there is none.
+
+        A run that was killed since has kept it in its own.
+        """
         record, mask = self.known(item), self.targets(item)["mask"]
+        if record and record["state"] == BEGUN:
+            record = record.get("kept")
         if record is None or record["state"] != DONE or not mask.exists():
             return None
         asked = all(record["settings"].get(key) == value for key, value in self.settings.items())
@@ -371,7 +376,7 @@ def _one(item: Item, work: Folder, segmenter, options, batch, device) -> dict:
     began, targets, kept = time.perf_counter(), work.targets(item), None
     try:
         kept, of = work.vouched(item), print_of(item.path)
-        before = {"before": {"mask": print_of(targets["mask"])}} if targets["mask"].exists() else {}
+        before = {"before": {"mask": print_of(targets["mask"])}, "kept": kept} if targets["mask"].exists() else {}
         work.write(item, BEGUN, row, **before)
         found = segmentation.of(Scan.load(item.path, assume=options.assume), segmenter, options, device, batch)
         row |= _measured(found)
