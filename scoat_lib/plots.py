@@ -34,6 +34,7 @@ COLOURS = {
     "V2, attention gates": "C2",
     "V3, pyramid attention": "C9",
 }
+NARROW = {"font.size": 8, "legend.fontsize": "medium"}  # of figures that a phone shows whole: about 4.2 inches wide
 TRUTH, PREDICTION = "#ff3b30", "#00d5e6"  # red and cyan differ in lightness too, so colour-blind readers can tell them apart
 
 
@@ -117,8 +118,14 @@ def table_figure(table: Table, metric: str = "DSC") -> Figure:
 
     For DSC the agreement of two readers of this record is drawn as a band, from the lowest to the highest of four scans.
     """
+    with plt.rc_context(NARROW):
+        return _table_figure(table, metric)
+
+
+def _table_figure(table: Table, metric: str) -> Figure:
+    """`table_figure` in the style that is set."""
     rows = table.rows
-    figure, ax = plt.subplots(figsize=(7, 0.9 + 0.42 * len(rows)), layout="constrained")
+    figure, ax = plt.subplots(figsize=(4.2, 1 + 0.36 * len(rows)), layout="constrained")
     if metric == "DSC":
         middle, low, high = report.BETWEEN_READERS
         ax.axvspan(low, high, color="0.5", alpha=0.15, lw=0)
@@ -151,8 +158,8 @@ def table_figure(table: Table, metric: str = "DSC") -> Figure:
     ax.set_yticks(range(len(rows)), rows.index)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(f"{metric}, %")
-    ax.set_title(f"{table.grid.title}\n{table.scale}", fontsize=9, loc="left")
-    figure.legend(fontsize=8, loc="outside lower center", ncols=3)
+    figure.suptitle(f"{table.grid.title}\n{table.scale}", fontsize="medium", x=0.01, ha="left")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -200,7 +207,7 @@ def heat_map(table: Table, metric: str = "DSC") -> Figure:
         if value == value:
             ax.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=8, color="black" if value > 60 else "white")
     if 0 < large < len(order):
-        ax.axvline(large - 0.5, color="C3", lw=1.5)
+        ax.axvline(large - 0.5, color="white", lw=3)
     ax.set_xticks(range(len(order)), order, rotation=60, ha="right", fontsize=8)
     ax.set_yticks(range(len(wide)), wide.index)
     figure.colorbar(drawn, ax=ax, pad=0.01, label=f"{metric}, %")
