@@ -16,7 +16,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-PART = ".part-"  # how a file begins that is not whole yet; it lies in the folder of the whole one
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+PART = ".scoat-part-"  # how a file begins that is not whole yet; it lies in the folder of the whole one
 
 
 class BusyError(ValueError):
@@ -32,21 +37,39 @@ def whole_file(path: Path, suffix: str = "") -> Iterator[Path]:
     path = Path(path)
     with _naming(path):
         handle, name = tempfile.mkstemp(suffix=suffix, prefix=PART, dir=path.parent)
-        os.close(handle)
         temporary = Path(name)
         try:
+            _claim(handle)  # as long as this process lives, `remove_parts` leaves the file
             yield temporary
             mask = os.umask(0)
             os.umask(mask)
             temporary.chmod(0o666 & ~mask)
             sync(temporary)
+            if fcntl is None:  # Windows gives no new name to what is open
+                os.close(handle)
+                handle = -1
             temporary.replace(path)
         except OSError as error:
             _let_go(error)
             raise
         finally:
+            if handle >= 0:
+                os.close(handle)
             temporary.unlink(missing_ok=True)
     _sync_entry(path.parent)
+
+
+def _claim(handle: int) -> bool:
+    """Lock an open file; False if another process has it. Where there are no such locks everybody has it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
 def _let_go(error: BaseException) -> None:
@@ -81,10 +104,14 @@ def sync(path: Path) -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what killed writers left in a folder; only for whoever holds the folder's lock."""
+    """Remove what killed writers left in a folder, and nothing that a living process still writes."""
     for part in folder.glob(f"{PART}*"):
-        if part.is_file():
-            part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+            if not part.is_file():
+                continue
+            with open(part, "r+b") as file:
+                if _claim(file.fileno()):
+                    part.unlink(missing_ok=True)
 
 
 @contextmanager

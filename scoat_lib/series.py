@@ -429,9 +429,15 @@ def _doubts(series: Series) -> list[str]:
     """What is to be said of the values."""
     notes = []
     headers = series.headers
-    silent = sum("RescaleSlope" not in h and "ModalityLUTSequence" not in h for h in headers)
+    own = [["RescaleSlope" in h, "RescaleIntercept" in h] for h in headers if "ModalityLUTSequence" not in h]
+    silent, half = sum(not any(h) for h in own), sum(any(h) and not all(h) for h in own)
     if silent:
         notes.append(f"{silent} of its {len(headers)} slices have no rescale slope; their values are taken as HU")
+    if half:  # the standard wants both (PS3.3, C.11.1), and pydicom applies neither alone
+        notes.append(
+            f"{half} of its {len(headers)} slices have a rescale slope or an intercept alone; it is not applied, and their "
+            "values are taken as HU"
+        )
     kinds = {str(h.get("RescaleType") or "HU") for h in headers} - {"HU", "US"}  # US: unspecified
     if kinds:
         notes.append(f"its values are {', '.join(sorted(kinds))} by its header, not HU")

@@ -11,6 +11,7 @@ import pytest
 
 from scoat_lib import inference, weights
 from scoat_lib.cohort import find_cases
+from scoat_lib.files import PART
 from scoat_lib.scan import Scan
 
 
@@ -113,8 +114,10 @@ def test_segment(trained, data_folder, tmp_path):
     assert out["lov_cm3"] == pytest.approx(written.volume(), abs=0.01)
     np.testing.assert_array_equal(Scan.load(probability).voxels > 0.5, written.voxels > 0)
     other = tmp_path / "other.nii.gz"
+    (tmp_path / f"{PART}of-a-killed-run.nii.gz").write_text("half")
     scoat("segment", case.scan, "-o", tmp_path / "m2.nii.gz", "--weights", f"{trained['run']}/weights.safetensors",
           "--probability", other, "--smooth", 20, "--no-calibrate")  # fmt: skip
+    assert not list(tmp_path.glob(f"{PART}*"))
     segmenter = weights.load(f"{trained['run']}/weights.safetensors")
     assert segmenter.preprocessing.calibrate
     segmenter.preprocessing = replace(segmenter.preprocessing, calibrate=False)
@@ -319,7 +322,7 @@ def test_a_traceback_is_there_for_who_asks(small, tmp_path, monkeypatch):
     ("error", "text"),
     [
         (OSError(28, "No space left on device", "/x/m.nii"), "/x/m.nii: No space left on device; make room"),
-        (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied; choose a place"),
+        (PermissionError(13, "Permission denied", "/x"), "/x: Permission denied; you may not read or write there"),
         (MemoryError(), "the memory is not enough"),
         (RuntimeError("a\n  b"), "a b; set SCOAT_DEBUG=1"),
         (ImportError("No module named 'distributed'"), "No module named 'distributed'; install what is missing"),

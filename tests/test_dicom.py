@@ -518,6 +518,14 @@ def test_what_is_said_of_values(tmp_path, chest):
     notes = " ".join(dicom.load(folder).notes)
     for words in ("1 of its 14 slices have no rescale slope", "OD by its header", "with loss"):
         assert words in notes
+    assert "alone" not in notes
+
+
+@pytest.mark.parametrize("tag", ["RescaleSlope", "RescaleIntercept"])
+def test_half_a_rescale_is_said(tmp_path, chest, tag):
+    folder = write_series(tmp_path / "s", chest)
+    change(folder / "IM0002", lambda d: d.__delattr__(tag))
+    assert "1 of its 14 slices have a rescale slope or an intercept alone; it is not applied" in " ".join(dicom.load(folder).notes)
 
 
 def lesion(chest):

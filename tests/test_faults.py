@@ -379,6 +379,17 @@ def test_what_a_failed_writer_left_open_is_closed_in_silence(tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+def test_only_what_nobody_writes_any_more_is_removed(tmp_path):
+    (tmp_path / f"{files.PART}left").write_text("of a killed process")
+    (tmp_path / ".part-of-another-program").write_text("theirs")
+    with files.whole_file(tmp_path / "mask.nii") as temporary:
+        temporary.write_text("half")
+        words = f"from pathlib import Path; from scoat_lib.files import remove_parts; remove_parts(Path({str(tmp_path)!r}))"
+        subprocess.run([sys.executable, "-c", words], check=True)
+        assert temporary.read_text() == "half"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".part-of-another-program", "mask.nii"]
+
+
 @pytest.fixture(scope="module", params=["full", "read-only"])
 def met(request, data_folder, tmp_path_factory):
     """What every command says on a disk that is full or read-only: (state, {command: [exit code, words, what is wrong]})."""

@@ -99,7 +99,7 @@ def in_words(error: BaseException) -> str:
         advice = {
             errno.ENOSPC: "make room, or write elsewhere",
             errno.EDQUOT: "make room, or write elsewhere",
-            errno.EACCES: "choose a place where you may write, or change its permissions",
+            errno.EACCES: "you may not read or write there: change its permissions, or choose another place",
             errno.EROFS: "choose another place",
             errno.ENOENT: "create it, or correct the name",
             errno.EISDIR: "give a file's name",

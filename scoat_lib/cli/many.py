@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from scoat_lib.overview import Visit
 
 TABLE, LOCK = "scans.csv", ".scoat.lock"
+BETWEEN = " | "  # warnings in their column
 BEGUN, DONE, FAILED, CHANGED = "begun", "done", "failed", "changed"
 SUFFIXES = (".nii", ".nii.gz")
 COLUMNS = ("name", "scan", "state", "volume_cm3", "right_lung_percent", "left_lung_percent", "lungs_percent", "warnings",
@@ -129,6 +130,11 @@ def is_still(path: Path, known: dict) -> bool:
     if now["bytes"] != known.get("bytes"):
         return False
     return now["changed_ns"] == known.get("changed_ns") or _digest(path) == known.get("sha256")
+
+
+def _joined(joined: str, *more: str) -> str:
+    """Warnings in one text, after those that are there; what parts two of them stands in none."""
+    return BETWEEN.join(filter(None, [joined, *(text.replace(BETWEEN, " / ") for text in more)]))
 
 
 def _files(path: Path) -> list[Path]:
@@ -342,7 +348,7 @@ def _all(items: list[Item], work: Folder, segmenter, options, batch, device, ove
     try:
         for item, bar in _progress(left, quiet):
             rows[item] = row = _one(item, work, segmenter, options, batch, device)
-            for text in [row["reason"]] if row["reason"] else row["warnings"].split(" | "):
+            for text in [row["reason"]] if row["reason"] else row["warnings"].split(BETWEEN):
                 if text:
                     bar(f"scoat: {'' if row['reason'] else f'warning: {item.shown}: '}{text}")
             if time.monotonic() - written > EVERY:
@@ -386,7 +392,7 @@ def _one(item: Item, work: Folder, segmenter, options, batch, device) -> dict:
         if "probability" in targets:
             found.probability_scan.save(targets["probability"])
         if "page" in targets and (failed := _write_report(targets, found, item, work)):
-            row["warnings"] = " | ".join(filter(None, [row["warnings"], failed]))
+            row["warnings"] = _joined(row["warnings"], failed)
         row |= {"state": DONE, "seconds": round(time.perf_counter() - began, 2)}
         files = {kind: print_of(path) for kind, path in targets.items() if path.exists()}
         grid = {"shape": list(found.scan.voxels.shape), "affine": found.scan.affine.tolist()}
@@ -413,7 +419,7 @@ def _as_it_was(work: Folder, item: Item, kept: dict, reason: str) -> dict:
     more = {key: kept[key] for key in ("of", "files", "grid") if key in kept}
     work.write(item, DONE, kept["row"], **more)
     said = f"what was asked for beside the mask could not be made: {reason}; the mask is whole, the same command tries again"
-    return kept["row"] | {"warnings": " | ".join(filter(None, [kept["row"]["warnings"], said]))}
+    return kept["row"] | {"warnings": _joined(kept["row"]["warnings"], said)}
 
 
 def _stops(error: Exception) -> bool:
@@ -441,7 +447,7 @@ def _measured(found: segmentation.Segmentation) -> dict:
     """Volume, shares of the lungs and warnings of a scan, as the table shows them."""
     shares, said = found.percent()
     percent = {column: round(shares[side], 2) for column, side in SHARES.items() if side in shares}
-    return {"volume_cm3": round(found.volume, 2), "warnings": " | ".join([*found.warnings, *said])} | percent
+    return {"volume_cm3": round(found.volume, 2), "warnings": _joined("", *found.warnings, *said)} | percent
 
 
 def _patients(items: list[Item], dates: Path | None) -> dict[str, list[tuple[date, Item]]]:
@@ -533,8 +539,7 @@ def _changed(work: Folder, item: Item) -> dict:
     """The row of a mask that was changed by hand since: its volume is counted anew, the file is left alone."""
     record = work.known(item)
     row = record["row"] | dict.fromkeys(SHARES, "")
-    said = [row["warnings"]] if row["warnings"] else []
-    said.append("the mask was changed since it was made; it is kept, and its volume counted anew")
+    said = "the mask was changed since it was made; it is kept, and its volume counted anew"
     path = work.targets(item)["mask"]
     assume = tuple(word for word in record["settings"].get("assume", ()) if word != "hu")
     try:
@@ -544,7 +549,7 @@ def _changed(work: Folder, item: Item) -> dict:
         row |= {"state": CHANGED, "volume_cm3": round(mask.volume(), 2)}
     except ScanError as error:
         row |= {"state": FAILED, "volume_cm3": "", "reason": in_words(error)}
-    return row | {"warnings": " | ".join(said)}
+    return row | {"warnings": _joined(row["warnings"], said)}
 
 
 def _write_table(output: Path, items: list[Item], rows: dict[Item, dict], more: list[dict]) -> None:

@@ -132,6 +132,7 @@ def _one(
     scan, output, weights, options: Options, json_, *, series, dicom_seg, probability, report, labels, batch, device, overwrite
 ) -> None:
     from scoat_lib import segmentation
+    from scoat_lib.files import remove_parts
     from scoat_lib.scan import Scan, check_distinct, check_writable
     from scoat_lib.weights import load, place
 
@@ -157,6 +158,8 @@ def _one(
     warnings = [*found.warnings, *said]
     for text in warnings:
         print(f"scoat: warning: {scan}: {text}", file=sys.stderr)
+    for folder in {target.parent for target in targets}:
+        remove_parts(folder)
     found.save(output, overwrite)
     if probability:
         found.probability_scan.save(probability, overwrite)

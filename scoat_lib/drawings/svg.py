@@ -106,6 +106,8 @@ def drawing(name: str, width: int, height: int, body: str, text: str, rules: str
         f"{root} .n{{cursor:pointer;outline-offset:3px}}"
         # the theme lays a pale card under a cell's HTML in dark mode; a drawing needs none
         f"html[data-theme] .cell_output .text_html:has({root}){{background:none!important;color:inherit!important}}"
+        # a phone's reader pushes it aside, and has letters of ten pixels
+        f"@media(max-width:600px){{{root}{{min-width:{max(least, round(0.75 * width))}px!important}}}}"
         + rules.replace(".p-", f"{root}:not(.live) .p-")  # where a script answers, it does this
     )
     svg = (

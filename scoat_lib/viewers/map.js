@@ -15,6 +15,9 @@ function heat(share) {
 const WRITES = "Choose a value with the slider and press on a square of the first two maps, or drag over several. Keys: arrows move "
   + "within a map, the space bar paints, a digit from 0 to 6 writes that value.";
 
+// x_M and F_U as they are written: what follows the line stands lower
+const lowered = (text) => text.split(/_(\w)/).map((part, k) => (k % 2 ? make("sub", {}, part) : part));
+
 function mapViewer(root, data) {
   const state = { brush: 2, beta: 0, here: data.here.slice(), below: data.below.slice() };
   const tables = {};
@@ -35,7 +38,7 @@ function mapViewer(root, data) {
       }
       body.append(row);
     }
-    const whole = make("table", {}, make("caption", {}, title), body);
+    const whole = make("table", {}, make("caption", {}, ...lowered(title)), body);
     if (paint) {
       whole.setAttribute("role", "grid");
       whole.setAttribute("aria-label", `${title}, to paint`);
@@ -61,8 +64,8 @@ function mapViewer(root, data) {
     fill("x_M", x_M, 1, 2);
     fill("x_s", x_s, 6, 2);
     const largest = Math.max(...x_M), at = x_M.indexOf(largest);
-    says.textContent = `mean of here + up ${mean.toFixed(3)} · largest x_M ${largest.toFixed(2)} at (${Math.floor(at / 4)},${at % 4}): `
-      + `there up is multiplied by ${(1 + largest).toFixed(2)}`;
+    says.replaceChildren(...lowered(`mean of here + up ${mean.toFixed(3)} · largest x_M ${largest.toFixed(2)} at `
+      + `(${Math.floor(at / 4)},${at % 4}): there up is multiplied by ${(1 + largest).toFixed(2)}`));
   }
 
   const says = make("p", { className: "says counts" });
@@ -106,7 +109,7 @@ function mapViewer(root, data) {
   });
 
   const brush = slider("paint with", { min: 0, max: 6, step: 0.5, value: state.brush, say: (v) => v.toFixed(1), change: (v) => { state.brush = v; } });
-  const beta = slider("β, added by H_S's batch norm", { min: -8, max: 8, step: 0.5, value: 0, say: (v) => v.toFixed(1).replace("-", "−"),
+  const beta = slider("β, the shift of the sum's batch norm", { min: -8, max: 8, step: 0.5, value: 0, say: (v) => v.toFixed(1).replace("-", "−"),
     change: (v) => { state.beta = v; draw(); } });
   const all = (here, below) => () => { state.here = here.slice(); state.below = below.slice(); draw(); };
   const controls = make("div", { className: "controls" }, brush, beta, make("div", { className: "ticks" },

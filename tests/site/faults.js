@@ -29,6 +29,11 @@ for (const e of all('img', article)) {
     say(`a figure shrunk to ${e.width} of ${meant}`, e);
   }
 }
+for (const e of all('.cell_output svg[viewBox] text', article).filter(seen)) {
+  const svg = e.closest('svg'), scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+  const high = parseFloat(getComputedStyle(e).fontSize) * scale;
+  if (high < 9.3) { say(`letters of ${high.toFixed(1)} pixels in a drawing`, e); break; }
+}
 const waiting = all('.cell_output img[src$=".png"]', article).slice(1).filter(i => i.loading !== 'lazy');
 for (const e of waiting) say('a picture that does not wait', e);
 for (const e of all('.bd-article table.table td').filter(seen)) {
