@@ -80,19 +80,23 @@ lock: $(TOOLS)/ready  ## requirements.lock: the pins with their files' hashes
 mutants: $(VENV)/ready $(TOOLS)/ready  ## do the tests notice small mistakes in losses, metrics, attention, folds, claims, rule? (hours)
 	$(BIN)/python -m studies.mutants --tools $(TOOLS)
 
-workflows: $(TOOLS)/ready  ## are the workflow files well formed and careful?
+workflows: $(TOOLS)/ready  ## are the workflow files and the Dockerfile well formed and careful?
 	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(TOOLS)/bin/zizmor --offline --no-progress .github/workflows
+	$(TOOLS)/bin/hadolint Dockerfile
 
 $(TOOLS)/ready: .ci/tools.txt
+	@echo "installing into $(TOOLS), once: $$(grep -c == .ci/tools.txt) tools that check this project and what they need, about 0.5 GB of disk"
 	test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/python -m pip install -q -r .ci/tools.txt
 	touch $@
 
 $(VENV)/ready: requirements.txt pyproject.toml
+	@echo "installing into $(VENV), once: the $$(grep -c == requirements.txt) packages of requirements.txt, about 2 GB of disk with the small torch; pip's own torch may add several GB for GPUs (README.md, \"The small torch\")"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -q --index-url $(TORCH_INDEX) "$$(grep '^torch==' requirements.txt)")
-	$(BIN)/python -m pip install -q -r requirements.txt
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --index-url $(TORCH_INDEX) "$$(grep '^torch==' requirements.txt)")
+	$(BIN)/python -m pip install -r requirements.txt
+	@echo "installing scoat_lib itself, from this folder"
 	$(BIN)/python -m pip install -q --no-deps -e .
 	touch $@
 

@@ -8,7 +8,7 @@ python book/build.py --chapter 07                      one chapter run, the othe
 python book/build.py --in-place                        quick scale, outputs kept in book/*.ipynb (with --chapter 07: its alone)
 python book/build.py --badges                          the repository's address of _config.yml into the notebooks
 python book/build.py --api                             book/api.md from the package's docstrings
-python book/build.py --new NAME                        book/NN-name.ipynb, a chapter to fill, from book/template.ipynb
+python book/build.py --new TITLE                       book/NN-title.ipynb, a chapter to fill, from book/template/chapter.ipynb
 python book/build.py --normalise                       the notebooks as they are committed: nothing in them that means nothing
 """
 
@@ -49,6 +49,8 @@ from scoat_lib.files import PART, BusyError, one_writer, remove_parts, sync, wri
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 RESULTS = ROOT / "results"
+# beside the book's folder in a site's source: its settings, and files that pages include so that nothing is written twice
+INCLUDED = ("_config.yml", "_toc.yml", "CITATION.cff", "CHANGELOG.md", "results/PROTOCOL.md", "scoat_lib/shipped/README.md")
 BADGE = "colab-badge"  # the tag of the cell that holds the badge
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -284,7 +286,8 @@ def build_site(executed: Path, output: Path, **patients: Path | None) -> Path:
         fresh / "book",
         ignore=shutil.ignore_patterns("*.ipynb", "build.py", "front.py", "scans.py", "__pycache__", ".ipynb_checkpoints"),
     )
-    for name in ("_config.yml", "_toc.yml", "CITATION.cff", "CHANGELOG.md"):
+    for name in INCLUDED:
+        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, fresh / name)
     for path in chapters():
         (fresh / "book" / path.name).write_text(with_texts((executed / path.name).read_text()))
@@ -388,6 +391,7 @@ def fill_in(source: Path, executed: Path, patients: dict[str, Path | None] | Non
         "<!-- front: cards -->": front.cards,
         "<!-- times -->": lambda: times(executed),
         "<!-- clone -->": clone,
+        "<!-- binder -->": binder,
         "<!-- real scans -->": lambda: scans.page(**(patients or {})),
         "<!-- speed: table -->": lambda: costs.speed(RESULTS),
         "<!-- speed: growth -->": lambda: costs.growth(RESULTS),
@@ -499,7 +503,7 @@ def headlines() -> str:
 
 def provenance() -> str:
     """Every result: its row, where it was made and its file; what all share is said once. A sentence where there is none."""
-    from scoat_lib import experiments, grids, report, training
+    from scoat_lib import experiments, report, training, verdicts
 
     results = report.load(RESULTS)
     if not results:
@@ -508,16 +512,20 @@ def provenance() -> str:
     rows = []
     for result in results:
         r, p = result["recipe"], result["provenance"]
-        labels = [report.row_of(result, grids.get(name)) for name in ("table2", "table1", *grids.GRIDS)]
         key = experiments.key(training.Recipe.from_dict(r), result["data"]["fingerprint"])
         of_run = {name: r[name] for name in columns[:4]}
         of_run |= {"commit": (p["commit"] or "unknown")[:8], "device": p["device"], "date": p["date"]}
         of_run["minutes"] = round(p["seconds"] / 60)
-        rows.append((next(filter(None, labels), r["network"]), of_run, f"`{key}.json`"))
+        rows.append((verdicts.row_name(result), of_run, f"`{key}.json`"))
     shared = [name for name in columns if len(rows) > 1 and len({of_run[name] for _, of_run, _ in rows}) == 1]
     told = [name for name in columns if name not in shared]
     same = ", ".join(f"{name} {rows[0][1][name]}" for name in shared)
     lines = sorted([label, *(of_run[name] for name in told), file] for label, of_run, file in rows)
+    seen = set()
+    for line in lines:  # the ledger links to the first run of each row
+        name = line[0]
+        line[0] = name if name in seen else f'<span id="{verdicts.anchor(name)}"></span>{name}'
+        seen.add(name)
     return (f"All of them: {same}.\n\n" if same else "") + table(["row", *told, "file in `results/`"], lines)
 
 
@@ -630,6 +638,12 @@ def clone() -> str:
     return fetch + "    !python book/data/download.py --output /content/ct"
 
 
+def binder() -> str:
+    """A link that opens the book's notebooks on Binder."""
+    url, branch = repository()
+    return f"[Binder](https://mybinder.org/v2/gh/{url.removeprefix('https://github.com/')}/{branch}?urlpath=lab/tree/book)"
+
+
 def minutes() -> str:
     """The shortest and the longest run of results/ at the protocol's recipe."""
     from scoat_lib import report
@@ -673,8 +687,8 @@ def run_files(folder: Path) -> str:
             archive.writestr(zipfile.ZipInfo(f"results/{path.relative_to(RESULTS).as_posix()}"), path.read_bytes())
     link = keep(folder, "results.zip", buffer.getvalue())
     return (
-        f"{link}, {len(files)} files, {len(buffer.getvalue()) / 1e6:.1f} MB: the protocol (`PROTOCOL.md`), an index "
-        "(`INDEX.md`), one JSON file a run, and what was measured on finished runs in folders of their own."
+        f"{link}, {len(files)} files, {len(buffer.getvalue()) / 1e6:.1f} MB: [the protocol](protocol) (`PROTOCOL.md`), an "
+        "index (`INDEX.md`), one JSON file a run, and what was measured on finished runs in folders of their own."
     )
 
 
@@ -683,7 +697,8 @@ def weight_files(folder: Path) -> str:
     shipped = ROOT / "scoat_lib" / "shipped"
     links = [keep(folder, path.name, path.read_bytes()) for path in sorted(shipped.glob("*.safetensors"))]
     card = keep(folder, "model-card.txt", (shipped / "README.md").read_bytes())
-    return f"{', '.join(links)}: what `scoat segment` uses. Read the model card first: {card}. No medical device."
+    read = f"Read [the model card](model-card) first, which is here as a file too: {card}. No medical device."
+    return f"{', '.join(links)}: what `scoat segment` uses. {read}"
 
 
 def api() -> str:

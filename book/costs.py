@@ -110,12 +110,15 @@ def _drawn(found: list) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
+    from scoat_lib import plots
+
     columns = 2
     figure = Figure(figsize=(8, 2.9 * -(-len(found) // columns)), layout="constrained")
     FigureCanvasSVG(figure)
     for number, (against, of, x, y, unit) in enumerate(found, 1):
         ax = figure.add_subplot(-(-len(found) // columns), columns, number)
-        ax.loglog(x, y, "o-", color="#00717c", base=2)
+        ax.loglog(x, y, "o-", color=plots.BLUE, base=2)
+        ax.spines[["top", "right"]].set_visible(False)
         ax.set_xticks(x, [f"{v:g}" for v in x], minor=False)
         shown = y[:1]
         for value in y[1:]:  # as many as do not touch

@@ -112,7 +112,7 @@ def _frame(grey: np.ndarray, truth: np.ndarray, predicted: np.ndarray, hidden: b
     return (
         f'<svg role="img" aria-label="{words}" viewBox="0 0 {columns} {rows}"{" hidden" if hidden else ""}>'
         f'<image width="{columns}" height="{rows}" href="data:image/jpeg;base64,{data}"/>'
-        f'<path class="prediction" d="{outline(predicted)}"/><path class="truth" d="{outline(truth)}"/></svg>'
+        f'<path class="truth" d="{outline(truth)}"/><path class="prediction" d="{outline(predicted)}"/></svg>'
     )
 
 
@@ -132,6 +132,8 @@ def card(path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from scoat_lib import plots
+
     shown = next(m for m in re.finditer(r"<svg\b([^>]*)>.*?</svg>", picture(), re.DOTALL) if " hidden" not in m[1])[0]
     grey = Image.open(io.BytesIO(base64.b64decode(re.search(r"base64,([^\"]+)", shown)[1])))
     figure = Figure(figsize=(12, 6.3), dpi=100, facecolor="#14213d")
@@ -139,20 +141,18 @@ def card(path: Path) -> None:
     axes = figure.add_axes((0.53, 0.06, 0.44, 0.88))
     axes.imshow(grey, cmap="gray")
     axes.set_axis_off()
-    for name, colour, filled in (("prediction", "#4cc9f0", True), ("truth", "#ffb000", False)):
+    for name, colour, dashes in (("truth", plots.TRUTH, "-"), ("prediction", plots.PREDICTION, "--")):
         for ring in re.search(rf'class="{name}" d="([^"]*)"', shown)[1].split("Z")[:-1]:
             points = [tuple(map(float, point.split())) for point in ring.removeprefix("M").split("L")]
-            if filled:
-                axes.fill(*zip(*points, strict=True), color=colour, alpha=0.45)
-            axes.plot(*zip(*points, points[0], strict=True), color=colour, linewidth=1.6)
+            axes.plot(*zip(*points, points[0], strict=True), color=colour, linewidth=1.6, linestyle=dashes)
     words = [
         ("The SCOAT-Net\nbook", 0.56, 46, "#ffffff"),
         ("One paper on segmenting CT scans,\nrebuilt from its equations.", 0.32, 20, "#d5dbe6"),
     ]
     for text, y, size, colour in words:
         figure.text(0.06, y, text, fontsize=size, color=colour, family="DejaVu Serif")
-    figure.text(0.06, 0.2, "truth", fontsize=16, color="#ffb000")
-    figure.text(0.13, 0.2, "prediction", fontsize=16, color="#4cc9f0")
+    figure.text(0.06, 0.2, "truth", fontsize=16, color=plots.TRUTH)
+    figure.text(0.13, 0.2, "prediction", fontsize=16, color=plots.PREDICTION)
     figure.savefig(path, metadata={"Software": None})
 
 

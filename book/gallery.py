@@ -81,8 +81,8 @@ def figure(site: Path, page: str, name: str, inside: str, states: dict) -> Shown
     alt = re.search(r'(?:alt|aria-label)="([^"]+)"', inside)
     view = re.search(r'"model_id": "(\w+)"', inside)
     if view:
-        picture, alt_here = first_view(states, view[1])
-        kept = keep(site, base64.b64decode(picture.split("base64,")[1]), "png")
+        content, kind, alt_here = first_view(states, view[1])
+        kept = keep(site, content, kind)
     elif "scoat-viewer" in inside:
         alt_here = html.unescape(alt[1])
         still = re.search(r'<div class="still"><img [^>]*src="data:image/png;base64,([^"]+)"', inside)
@@ -104,15 +104,16 @@ def figure(site: Path, page: str, name: str, inside: str, states: dict) -> Shown
     )
 
 
-def first_view(states: dict, model: str) -> tuple[str, str]:
-    """The picture that a stack of a page's widgets shows first, as a data address, and its alternative text."""
+def first_view(states: dict, model: str) -> tuple[bytes, str, str]:
+    """The picture that a stack of a page's widgets shows first: what is in its file, its kind, and its alternative text."""
     todo = [model]
     while todo:
         state = states[todo.pop(0)]["state"]
-        image = re.search(r'<img [^>]*?src="(data:image/png;base64,[^"]+)"', str(state.get("value", "")))
-        if image:
-            alt = re.search(r'alt="([^"]*)"', state["value"])
-            return image[1], html.unescape(alt[1])
+        value = str(state.get("value", ""))
+        if image := re.search(r'<img [^>]*?src="data:image/png;base64,([^"]+)"', value):
+            return base64.b64decode(image[1]), "png", html.unescape(re.search(r'alt="([^"]*)"', value)[1])
+        if drawn := re.search(r"<svg\b.*?</svg>", value, re.DOTALL):
+            return alone(drawn[0]).encode(), "svg", html.unescape(re.search(r'aria-label="([^"]*)"', drawn[0])[1])
         children = [child.removeprefix("IPY_MODEL_") for child in state.get("children", [])]
         chosen = state.get("selected_index")
         todo += children if chosen is None else [children[chosen]]
@@ -125,8 +126,8 @@ def alone(svg: str) -> str:
     if "xmlns=" not in svg.split(">", 1)[0]:
         svg = svg.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
     rules = (
-        "svg{color:#1c2533}.truth{fill:none;stroke:#ffb000;stroke-width:1.6}"
-        ".prediction{fill:#4cc9f0;fill-opacity:.4;stroke:#4cc9f0;stroke-width:.8;fill-rule:evenodd}"
+        "svg{color:#1c2533}.truth{fill:none;stroke:#ff3b30;stroke-width:1.6}"
+        ".prediction{fill:none;stroke:#00d5e6;stroke-width:1.6;stroke-dasharray:4 2}"
     )
     return svg.replace("</svg>", f"<style>{rules}</style></svg>")
 

@@ -27,11 +27,22 @@ def remote(origin: str) -> str:
     return re.sub(r"^git@([^:]+):", r"https://\1/", origin).removesuffix(".git").rstrip("/")
 
 
-def stand_ins(address: str, origin: str, citation: dict, version: str, changelog: str, tags: list[str], card: str) -> list[str]:
+def stand_ins(
+    address: str,
+    origin: str,
+    citation: dict,
+    version: str,
+    changelog: str,
+    tags: list[str],
+    card: str,
+    named: dict[str, str],
+    cite: str,
+) -> list[str]:
     """What is missing, in words.
 
     address: _config.yml's. origin: git's remote. citation: CITATION.cff. version: pyproject.toml's. changelog: its text.
-    tags: of the last commit. card: the shipped weights' model card.
+    tags: of the last commit. card: the shipped weights' model card. named: other files that name the authors, and their texts.
+    cite: the text of book/cite.md.
     """
     found = []
     if remote(origin) != address:
@@ -44,6 +55,12 @@ def stand_ins(address: str, origin: str, citation: dict, version: str, changelog
     names = [author for author in citation["authors"] if "family-names" not in author]
     if names:
         found.append(f"CITATION.cff: {names[0]['name']!r} is no person; name the authors")
+    for file, text in named.items():
+        if "book's authors" in text:
+            found.append(f'{file}: still says "The SCOAT-Net book\'s authors"; name the authors')
+    of_bibtex = re.findall(r"version = \{([^}]*)\}", cite)
+    if of_bibtex != [version]:
+        found.append(f"book/cite.md: its BibTeX has version {', '.join(of_bibtex) or 'none'}; pyproject.toml has {version}")
     heading = re.search(r"^## (.+)$", changelog, flags=re.M).group(1)
     if not re.fullmatch(rf"{re.escape(version)}, \d{{4}}-\d{{2}}-\d{{2}}", heading):
         found.append(f"CHANGELOG.md: begins with {heading!r}; an edition begins with '{version}, ' and its date")
@@ -66,6 +83,8 @@ def main() -> int:
         (ROOT / "CHANGELOG.md").read_text(),
         git("tag", "--points-at", "HEAD").split(),
         (ROOT / "scoat_lib" / "shipped" / "README.md").read_text(),
+        {name: (ROOT / name).read_text() for name in ("_config.yml", "LICENSE", "book/cite.md")},
+        (ROOT / "book" / "cite.md").read_text(),
     )
     print("\n".join(found) if found else "nothing is a stand-in")
     return bool(found)

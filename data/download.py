@@ -35,7 +35,7 @@ from nibabel.spatialimages import HeaderDataError
 from tqdm import tqdm
 
 from scoat_lib import __version__, record, upright
-from scoat_lib.cohort import MASKS, SCANS, cache_folder
+from scoat_lib.cohort import MASKS, SCANS, download_folder
 from scoat_lib.files import PART, BusyError, one_writer, sync, whole_file, write_whole
 from scoat_lib.record import RecordError
 from scoat_lib.scan import Scan, ScanError
@@ -483,9 +483,7 @@ def _download(output, masks, cases, mirror, hashes, keep, progress) -> list[Path
 def main(argv: list[str] | None = None, hashes: dict[str, str] = HASHES) -> int:
     """The command line; returns the exit code: 0 done, 3 the download failed and the message says why."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--output", type=Path, default=cache_folder() / "zenodo-3757476", help="folder for the data (default: %(default)s)"
-    )
+    parser.add_argument("--output", type=Path, default=download_folder(), help="folder for the data (default: %(default)s)")
     parser.add_argument(
         "--masks",
         nargs="*",

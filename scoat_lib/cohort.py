@@ -32,6 +32,7 @@ from scoat_lib.files import PART, sync, write_whole
 from scoat_lib.scan import FLOOR, LUNG_WINDOW, Scan, calibrated, load_pair, window
 
 SCANS, MASKS, PATIENTS = "COVID-19-CT-Seg_20cases", "Infection_Mask", "patients.csv"
+RECORD_SIZE = "1.1 GB"  # scans and infection masks, packed, as the record lists them
 TOGETHER = 32  # slices that are windowed and resampled at once
 CACHE_VERSION = 2  # raised when the content of a cache changes for the same key
 # a radiopaedia scan is named by case, study and series; a follow-up scan by patient and date
@@ -226,10 +227,15 @@ def data_folder(data=None) -> Path:
         return Path(data)
     if os.environ.get("SCOAT_DATA"):
         return Path(os.environ["SCOAT_DATA"])
-    downloaded = cache_folder() / "zenodo-3757476"
+    downloaded = download_folder()
     if (downloaded / SCANS).is_dir() and (downloaded / MASKS).is_dir():
         return downloaded
     return phantom.default_cohort(cache_folder())
+
+
+def download_folder() -> Path:
+    """Where data/download.py puts the public record unless it is told otherwise."""
+    return cache_folder() / "zenodo-3757476"
 
 
 def cache_folder() -> Path:

@@ -31,7 +31,7 @@ from scoat_lib.cohort import (
 )
 from scoat_lib.external import Slices, score_slices, second_reader
 from scoat_lib.files import write_whole
-from scoat_lib.training import Recipe, Run, TrainingError, read_json
+from scoat_lib.training import IDENTITY, Recipe, Run, TrainingError, check_content, read_json, recipe_of
 from scoat_lib.weights import Segmenter, load
 
 RESULTS_VERSION = 3  # raised by hand when numerics change; tests/test_experiments.py fails if that was forgotten
@@ -233,9 +233,8 @@ def evaluate_run(folder, data=None, results="results", data_name: str = "", devi
     if not (folder / "recipe.json").exists():
         raise TrainingError(f"{folder}: holds no run (no recipe.json); give a folder that `scoat train` made")
     identity = read_json(folder / "recipe.json", "remove the run's folder and train it again")
-    if not isinstance(identity, dict) or not {"recipe", "data", "split"} <= set(identity):
-        raise TrainingError(f"{folder / 'recipe.json'}: is no run's (it lacks recipe, data or split); give a run's folder")
-    recipe = Recipe.from_dict(identity["recipe"])
+    check_content(identity, IDENTITY, folder / "recipe.json", "is no run's", "give a run's folder")
+    recipe = recipe_of(identity["recipe"], folder / "recipe.json")
     cohort, split = prepare(recipe, data)
     if cohort.fingerprint != identity["data"] or split.to_dict() != identity["split"]:
         raise DataError(f"{folder}: was trained on other data than {data_folder(data)}; give the folder it was trained on")

@@ -21,6 +21,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+NUMBER = (int, float)
 PART = ".scoat-part-"  # how a file begins that is not whole yet; it lies in the folder of the whole one
 
 
@@ -136,6 +137,33 @@ def one_writer(lock: Path, what: str, patience: float = 0.0) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def amiss(value, shape, where: str = "it") -> str:
+    """What is wrong with a value that came out of a file, in words; "" where it has the shape.
+
+    shape: a type or several; a dict of shapes by key, of which those that end in "?" may be missing and "*" stands for every
+    key; a list with the shape of each item. Further keys are let be. True and False are no numbers.
+    """
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return f"{where} is {_shown(value)}, not a set of names and values"
+        lacking = [key for key in shape if key != "*" and not key.endswith("?") and key not in value]
+        if lacking:
+            return f"{where} lacks {', '.join(lacking)}"
+        each = ((key, value[key], shape.get(key, shape.get(f"{key}?", shape.get("*", object)))) for key in value)
+        return next(filter(None, (amiss(v, s, str(key) if where == "it" else f"{where}: {key}") for key, v, s in each)), "")
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return f"{where} is {_shown(value)}, not a list"
+        return next(filter(None, (amiss(v, shape[0], f"{where}, item {k}") for k, v in enumerate(value, 1))), "")
+    kinds = shape if isinstance(shape, tuple) else (shape,)
+    fits = isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool) or object in kinds)
+    return "" if fits else f"{where} is {_shown(value)}"
+
+
+def _shown(value) -> str:
+    return f"a list of {len(value)}" if isinstance(value, list) else "a set" if isinstance(value, dict) else repr(value)[:40]
 
 
 @contextmanager

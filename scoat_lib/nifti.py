@@ -18,6 +18,7 @@ MOST_RATIO = 1100  # zlib packs nothing tighter
 ALIKE = 0.01  # relative difference up to which two spacings are one
 NEAR = 1.0  # mm by which the two forms may place the far corner apart
 CHUNK = 1 << 20
+SLABS = 64  # in so many parts a scan is scaled
 UNITS = {0: "unknown", 1: "metre", 2: "mm", 3: "micron"}
 CODES = {frozenset("LR"), frozenset("AP"), frozenset("SI")}
 
@@ -36,7 +37,7 @@ def check_assumptions(assume: Collection[str]) -> None:
 
 
 def read(path: Path, assume: Collection[str] = ()) -> tuple[np.ndarray, np.ndarray, nib.Nifti1Header, list[str]]:
-    """Voxels (slope and intercept applied), affine in mm, header, and what is to be said of the file.
+    """Voxels (slope and intercept applied, to float32 then), affine in mm, header, and what is to be said of the file.
 
     The whole file is read, so that a packed one's checksum is looked at. assume: what to believe where the header
     contradicts itself or is silent: "sform", "qform", "mm", or axis codes such as "LPS" (`check_assumptions`); what is assumed
@@ -53,7 +54,7 @@ def read(path: Path, assume: Collection[str] = ()) -> tuple[np.ndarray, np.ndarr
             raw = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)  # as it is, before nibabel mends it
             _refuse_slope(raw, path)
             image = kind.from_bytes(content)
-            array = np.asanyarray(image.dataobj)
+            array = _values(image.dataobj)
     except ScanError:
         raise
     except MemoryError as error:
@@ -76,6 +77,23 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def _values(stored: nib.arrayproxy.ArrayProxy) -> np.ndarray:
+    """The values of an image: as they are stored, or, where a slope or an intercept is applied, float32 along C's order.
+
+    nibabel scales in float64, which a large intercept needs, and holds that twice over; a few slices at a time are enough.
+    """
+    if (stored.slope, stored.inter) == (1, 0) or stored.dtype.kind not in "iuf" or 0 in stored.shape:
+        return np.asanyarray(stored)
+    values = np.empty(stored.shape, np.float32)
+    axis = max((k for k, side in enumerate(stored.shape) if side > 1), default=0)  # the last one: its slices lie together
+    together = max(1, stored.shape[axis] // SLABS)
+    for start in range(0, stored.shape[axis], together):
+        part = (slice(None),) * axis + (slice(start, start + together),)
+        with np.errstate(over="ignore"):  # infinite then, and refused with the other infinities
+            values[part] = stored[part]
+    return values
 
 
 def _image_class(first: bytes) -> type:

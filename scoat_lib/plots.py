@@ -1,4 +1,4 @@
-"""Figures: slices with contours (Figure 4), maps (Figure 5), curves; tables as pictures, Figure 3's box plot, volumes."""
+"""Figures in one style: slices with contours (Figure 4), maps (Figure 5), curves; tables as pictures, Figure 3's box plot."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from scipy.optimize import isotonic_regression
 from skimage.segmentation import clear_border
@@ -19,33 +20,85 @@ from scoat_lib.metrics import METRICS
 from scoat_lib.report import Table
 
 HIT, FALSE, MISSED = "#3b8fd9", "#f5e14a", "#d1410c"  # blue, yellow, vermilion: apart in every common colour blindness
-# one network, one colour, in every figure; what is not named here takes the next of matplotlib's ten
+BLUE, ORANGE = "#4a6fa5", "#c25400"  # of a figure with one kind of thing, and of what stands out in it
+CYCLE = (BLUE, ORANGE, "#3a7d44", "#7b4fa0", "#b58900", "#17868c", "#c4519f", "#6e6e6e")
+# one network, one colour, in every figure; what is not named here takes the next of CYCLE
 COLOURS = {
-    "SCOAT-Net": "C3",
-    "UNet++": "C0",
-    "U-Net": "C7",
-    "Attention U-Net": "C4",
-    "PSPNet": "C1",
-    "ESPNetv2": "C5",
-    "DenseASPP": "C2",
-    "DeepLabV3+": "C6",
-    "CE-Net": "#6b6b00",
-    "V1, residual attention": "C1",
-    "V2, attention gates": "C2",
-    "V3, pyramid attention": "C9",
+    "SCOAT-Net": ORANGE,
+    "UNet++": BLUE,
+    "U-Net": "#6e6e6e",
+    "Attention U-Net": "#7b4fa0",
+    "PSPNet": "#b58900",
+    "ESPNetv2": "#8c564b",
+    "DenseASPP": "#3a7d44",
+    "DeepLabV3+": "#c4519f",
+    "CE-Net": "#17868c",
+    "V1, residual attention": "#b58900",
+    "V2, attention gates": "#3a7d44",
+    "V3, pyramid attention": "#17868c",
 }
+# one loss, one line, in every figure, as keywords of `Axes.plot`: where two coincide, the broken one is seen on the full
+LOSSES = {
+    "mae": {"color": "#7a7a7a", "ls": "-", "lw": 3.6, "zorder": 1.8},
+    "iou": {"color": "#e69f00", "ls": "--", "lw": 1.6},
+    "bce": {"color": "#0072b2", "ls": "-.", "lw": 1.6},
+    "dice": {"color": "#009e73", "ls": ":", "lw": 2.2},
+    "focal": {"color": "#cc79a7", "ls": (0, (5, 1)), "lw": 1.6},
+    "bce-dice": {"color": "black", "ls": "-", "lw": 2.4, "zorder": 1.9},
+}
+MAP = "cividis"  # the colours of every attention map and every probability
+WIDTH = 7.0  # inches of a figure that is as wide as a page's column
 NARROW = {"font.size": 8, "legend.fontsize": "medium"}  # of figures that a phone shows whole: about 4.2 inches wide
 TRUTH, PREDICTION = "#ff3b30", "#00d5e6"  # red and cyan differ in lightness too, so colour-blind readers can tell them apart
+ON_WHITE = {"truth": "#c92a20", "prediction": "#007a87"}  # the same two as lines of a graph, where they would be pale
+
+
+def style() -> None:
+    """Set the one style of the book's figures: call it once, before the first figure.
+
+    A figure of `WIDTH` inches fills a page's column of 672 pixels twice over, and its letters of 9 points are 12 pixels high.
+    """
+    plt.rcParams.update(
+        {
+            "figure.dpi": 192,
+            "font.size": 9,
+            "axes.titlesize": "medium",
+            "axes.labelsize": "medium",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.prop_cycle": plt.cycler(color=CYCLE),
+            "legend.frameon": False,
+            "legend.fontsize": "medium",
+            "image.cmap": MAP,
+        }
+    )
 
 
 def show_slice(ax: Axes, image: np.ndarray, truth=None, prediction=None, title: str = "", vmin=0.0, vmax=1.0) -> None:
     """Draw one (H, W) slice in grey, with the outlines of (H, W) masks."""
-    ax.imshow(image, cmap="gray", vmin=vmin, vmax=vmax, interpolation="nearest")
+    ax.imshow(image, cmap="gray", vmin=vmin, vmax=vmax)
     for mask, colour, style in ((truth, TRUTH, "-"), (prediction, PREDICTION, "--")):
         if mask is not None and np.any(mask):
             ax.contour(np.asarray(mask, float), [0.5], colors=colour, linewidths=1.2, linestyles=style)
-    ax.set_title(title, fontsize=9)
+    ax.set_title(title)
     ax.set_axis_off()
+
+
+def show_map(ax: Axes, values: np.ndarray, truth=None, title: str = "", vmin=0.0, vmax=1.0) -> AxesImage:
+    """Draw one (h, w) map of attention or probability in the colours of all maps; its picture, for a colour bar.
+
+    truth: an (H, W) mask, outlined in white over the whole map, whatever the map's own size.
+    """
+    outline = None if truth is None else np.asarray(truth, float)
+    high, wide = np.shape(values if outline is None else outline)
+    drawn = ax.imshow(
+        values, cmap=MAP, vmin=vmin, vmax=vmax, interpolation="nearest", extent=(-0.5, wide - 0.5, high - 0.5, -0.5)
+    )
+    if outline is not None and outline.any():
+        ax.contour(outline, [0.5], colors="white", linewidths=0.8)
+    ax.set_title(title)
+    ax.set_axis_off()
+    return drawn
 
 
 def around_lungs(image: np.ndarray, margin: int = 3) -> tuple[slice, slice]:
@@ -72,16 +125,15 @@ def show_errors(ax: Axes, image: np.ndarray, truth: np.ndarray, prediction: np.n
         ax.imshow(filled, interpolation="nearest")
 
 
-def slices(
-    images: Sequence, truths=None, predictions=None, titles=None, columns: int = 4, size: float = 2.2, mirrored=None
-) -> Figure:
+def slices(images: Sequence, truths=None, predictions=None, titles=None, columns: int = 4, mirrored=None) -> Figure:
     """A grid of axial slices, each with an R at the patient's right.
 
     truths, predictions, titles, mirrored (whether left and right are exchanged): lists as long as `images`, or None.
     """
     count = len(images)
     rows = -(-count // columns)
-    fig, axes = plt.subplots(rows, min(columns, count), figsize=(size * min(columns, count), size * rows * 1.1), squeeze=False)
+    columns = min(columns, count)
+    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, 1.1 * WIDTH / columns * rows), squeeze=False)
     for ax in axes.flat:
         ax.set_axis_off()
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
@@ -92,25 +144,6 @@ def slices(
         ax.text(right, 0.97, "R", color="w", fontsize=8, ha=side, va="top", transform=ax.transAxes)  # where there is air
     fig.tight_layout(pad=0.4)
     return fig
-
-
-def maps(arrays: dict[str, np.ndarray], cmap: str = "magma", vmin=None, vmax=None, size: float = 2.2) -> Figure:
-    """Named (H, W) maps in a row, each with its colour bar."""
-    fig, axes = plt.subplots(1, len(arrays), figsize=(size * len(arrays), size * 1.1), squeeze=False)
-    for ax, (name, array) in zip(axes.flat, arrays.items(), strict=True):
-        drawn = ax.imshow(array, cmap=cmap, vmin=vmin, vmax=vmax, interpolation="nearest")
-        fig.colorbar(drawn, ax=ax, fraction=0.046, pad=0.03).ax.tick_params(labelsize=7)
-        ax.set_title(name, fontsize=9)
-        ax.set_axis_off()
-    fig.tight_layout(pad=0.5)
-    return fig
-
-
-def curve(ax: Axes, rows: list[dict], key: str, label: str = "") -> None:
-    """One column of a training curve against the epoch."""
-    ax.plot([r["epoch"] for r in rows], [r[key] for r in rows], marker="o", markersize=3, label=label or key)
-    ax.set_xlabel("epoch")
-    ax.set_ylabel(key)
 
 
 def table_figure(table: Table, metric: str = "DSC") -> Figure:
@@ -145,15 +178,15 @@ def _table_figure(table: Table, metric: str) -> Figure:
             continue
         frame = table.patients[label]
         large = frame[frame.lesion_voxels >= report.LEAST]
-        ax.plot(100 * large[metric], np.full(len(large), index), ".", color="C0", alpha=0.5)
+        ax.plot(100 * large[metric], np.full(len(large), index), ".", color=BLUE, alpha=0.5)
         found = rule.interval(100 * large[metric], large.fold)
         low, high = max(found.low, 0), min(found.high, 100)  # what a score can be
-        ax.plot([low, high], [index, index], color="C0", lw=2)
+        ax.plot([low, high], [index, index], color=BLUE, lw=2)
         for end, cut, mark in ((found.low, low, "<"), (found.high, high, ">")):
             if end != cut and end == end:
-                ax.plot(cut, index, mark, color="C0", ms=5)
+                ax.plot(cut, index, mark, color=BLUE, ms=5)
         ax.plot(
-            row[metric], index, "o", color="C0", label="ours: mean, 95 %, patients" if label == table.grid.reference else None
+            row[metric], index, "o", color=BLUE, label="ours: mean, 95 %, patients" if label == table.grid.reference else None
         )
     ax.set_yticks(range(len(rows)), rows.index)
     ax.set_ylim(len(rows) - 0.5, -0.5)
@@ -173,18 +206,18 @@ def paired_differences(table: Table, one: str, other: str, metric: str = "DSC") 
         raise ValueError(f"{one} or {other} was not run in {table.grid.name}")
     every = report.paired(first, second, metric, least=0).sort_values("difference", ascending=False)
     large = every.lesion_voxels >= report.LEAST
-    figure, ax = plt.subplots(figsize=(7, 1.4 + 0.28 * len(every)), layout="constrained")
+    figure, ax = plt.subplots(figsize=(WIDTH, 1.4 + 0.28 * len(every)), layout="constrained")
     for index, (name, row) in enumerate(every.iterrows()):
         ax.plot([0, row.difference], [index, index], color="0.8", lw=1, zorder=1)
-        ax.plot(row.difference, index, "o", color="C0", mfc="C0" if large[name] else "none")
+        ax.plot(row.difference, index, "o", color=BLUE, mfc=BLUE if large[name] else "none")
     found = report.between(first, second, metric)
-    ax.plot(found.mean, len(every), "D", color="C3")
-    ax.plot([found.low, found.high], [len(every), len(every)], color="C3", lw=2)
+    ax.plot(found.mean, len(every), "D", color=ORANGE)
+    ax.plot([found.low, found.high], [len(every), len(every)], color=ORANGE, lw=2)
     ax.axvline(0, color="0.3", lw=1)
     ax.set_yticks(range(len(every) + 1), [*every.index, f"mean of {found.patients}, 95 %"])
     ax.invert_yaxis()
     ax.set_xlabel(f"{metric}, {one} minus {other}, points")
-    ax.set_title(f"{one} and {other}, patient by patient\n{table.scale}", fontsize=9, loc="left")
+    ax.set_title(f"{one} and {other}, patient by patient\n{table.scale}", loc="left")
     return figure
 
 
@@ -200,7 +233,7 @@ def heat_map(table: Table, metric: str = "DSC") -> Figure:
     voxels = pd.concat([frame.lesion_voxels for frame in frames.values()]).groupby(level=0).first()
     order = voxels.sort_values(ascending=False).index
     wide, large = wide[order], int((voxels >= report.LEAST).sum())
-    figure, ax = plt.subplots(figsize=(1.8 + 0.48 * len(order), 1.7 + 0.34 * len(wide)), layout="constrained")
+    figure, ax = plt.subplots(figsize=(max(WIDTH, 1.8 + 0.3 * len(order)), 1.7 + 0.34 * len(wide)), layout="constrained")
     colours = plt.get_cmap("viridis").with_extremes(bad="0.85")
     drawn = ax.imshow(wide.to_numpy(float), cmap=colours, vmin=0, vmax=100, aspect="auto")
     for (y, x), value in np.ndenumerate(wide.to_numpy(float)):
@@ -223,15 +256,15 @@ def against_threshold(results: dict[str, list[dict]], least: int = report.LEAST)
     curves = report.beside_thresholds(results, least)
     if not curves:
         raise ValueError("none of these networks was run")
-    figure, ax = plt.subplots(figsize=(7, 3.8), layout="constrained")
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.8), layout="constrained")
     ends = {}
     for index, (label, frame) in enumerate(curves.items()):
-        mean, colour = frame.mean(), COLOURS.get(label, f"C{index}")
+        mean, colour = frame.mean(), COLOURS.get(label, CYCLE[index % len(CYCLE)])
         ax.plot(mean.index, mean, color=colour)
         ax.plot(0.5, mean[0.5], "o", color=colour)
         ax.plot(mean.idxmax(), mean.max(), "o", color=colour, mfc="none", ms=10)
         ends[label] = (0.9, mean[0.9], colour)
-    _names(ax, ends, 0.97)
+    names(ax, ends, 0.97)
     ax.set(
         xlabel="threshold on the probability",
         ylabel=f"mean DSC of {len(frame)} patients, %",
@@ -250,7 +283,7 @@ def against_cost(table: Table, cost: dict[str, float], name: str) -> Figure:
     rows = table.rows[table.rows.patients > 0]
     if not len(rows):
         raise ValueError(f"no row of {table.grid.name} was run")
-    figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure, ax = plt.subplots(figsize=(WIDTH, 4), layout="constrained")
     dots = {}
     for index, label in enumerate(table.rows.index):
         if label not in rows.index:
@@ -258,7 +291,7 @@ def against_cost(table: Table, cost: dict[str, float], name: str) -> Figure:
         frame = table.patients[label]
         large = frame[frame.lesion_voxels >= report.LEAST]
         found = rule.interval(100 * large.DSC, large.fold)
-        colour = COLOURS.get(label, f"C{index}")
+        colour = COLOURS.get(label, CYCLE[index % len(CYCLE)])
         ax.plot([cost[label]] * 2, [found.low, found.high], color=colour, lw=2)
         few = len(large) < rule.FEWEST
         ax.plot(cost[label], rows.DSC[label], "o", color=colour, mfc="none" if few else colour)
@@ -273,22 +306,27 @@ def against_cost(table: Table, cost: dict[str, float], name: str) -> Figure:
     # an interval of two folds may reach beyond what a DSC can be; it is cut off at the frame
     ax.set_ylim(max(0, rows.DSC.min() - 15), min(100, rows.DSC.max() + 15))
     ax.set(xlabel=f"{name}, logarithmic", ylabel="DSC, %")
-    _names(ax, dots, high * room**0.25)
+    names(ax, dots, high * room**0.25)
     return figure
 
 
-def _names(ax: Axes, places: dict[str, tuple[float, float, str]], x: float) -> None:
-    """Names in a column at x, each tied to its (x, y, colour) by a thin line, a line of text apart from each other."""
-    bottom, top = ax.get_ylim()
-    gap = (top - bottom) * 11 / (72 * ax.figure.get_size_inches()[1] * 0.8)  # 11 points of a picture of which axes are 80 %
+def names(ax: Axes, places: dict[str, tuple[float, float, str]], x: float) -> None:
+    """Names in a column at x, each tied to its (x, y, colour) by a thin line, a line of text apart from each other.
+
+    They stand in place of a legend. Set scale and limits of the axes before: the distances are those of the axes as they are.
+    """
+    high = max(ax.transData.transform([(x, y) for y in ax.get_ylim()])[:, 1])
+    gap = ax.figure.dpi * 11 / 72  # 11 points; a layout makes the axes higher than they are now, and the gaps with them
     order = sorted(places, key=lambda name: places[name][1])
-    wanted = np.array([places[name][1] for name in order])
+    wanted = ax.transData.transform([(x, places[name][1]) for name in order])[:, 1]
     steps = gap * np.arange(len(order))
     heights = isotonic_regression(wanted - steps).x + steps  # the nearest heights in this order that keep the gap
-    for name, height in zip(order, heights, strict=True):
+    heights = heights - max(0.0, heights[-1] - high)  # a long column ends at the top
+    back = ax.transData.inverted().transform([(0, height) for height in heights])[:, 1]
+    for name, height in zip(order, back, strict=True):
         at, y, colour = places[name]
-        ax.plot([at, x], [y, height], color=colour, lw=0.8, alpha=0.6, zorder=1)
-        ax.annotate(name, (x, height), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8)
+        ax.plot([at, x], [y, height], color=colour, lw=0.8, alpha=0.6, zorder=1, clip_on=False, scalex=False, scaley=False)
+        ax.annotate(name, (x, height), xytext=(3, 0), textcoords="offset points", va="center", annotation_clip=False)
 
 
 def learning(measured: Sequence[dict]) -> Figure:
@@ -309,8 +347,8 @@ def learning(measured: Sequence[dict]) -> Figure:
                 courses[kind].append(np.mean(rows, axis=0))
     if not any(courses.values()):
         raise ValueError("no run was followed from epoch to epoch (python -m studies.attention_course)")
-    figure, ax = plt.subplots(figsize=(7, 3.4), layout="constrained")
-    for (kind, rows), colour in zip(courses.items(), ("C0", "C3"), strict=True):
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
+    for (kind, rows), colour in zip(courses.items(), (BLUE, ORANGE), strict=True):
         for row in rows:
             ax.plot(range(1, len(row) + 1), row, color=colour, alpha=0.35, lw=1)
         if rows:
@@ -322,31 +360,71 @@ def learning(measured: Sequence[dict]) -> Figure:
     return figure
 
 
+def followed(results: Sequence[dict], nodes: Sequence[str]) -> Figure:
+    """How far the maps of measured runs reach: from node to node, along training, and how they tell lesion from elsewhere.
+
+    results: those of `report.load` that hold "attention"; nodes: of Figure 5, in order. A run has one colour and its name
+    beside its mean, a thick line, over the patients that it had not seen; these are thin lines, and those that it was trained
+    on dotted ones. The middle panel stands only where a run was measured after each epoch. ValueError where none was measured.
+    """
+    measured = [r for r in results if r.get("attention", {}).get("nodes")]
+    if not measured:
+        raise ValueError("the maps of no run were measured (python -m studies.attention_course)")
+    panels = {"nodes": "from node to node", "epochs": f"{nodes[-1]} along training", "contrast": "lesion over elsewhere"}
+    if not any(r["attention"].get("epochs") for r in measured):
+        del panels["epochs"]
+    height = max(3.2, 1 + 0.17 * len(measured))
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, height), layout="constrained", squeeze=False)
+    for ax, (key, title) in zip(axes.flat, panels.items(), strict=True):
+        ends = {}
+        for number, r in enumerate(measured):
+            colour, unseen = CYCLE[number % len(CYCLE)], []
+            for scan, values in r["attention"].get(key, {}).items():
+                where = range(1, 1 + len(values)) if key == "epochs" else range(len(values))
+                seen = scan not in r["folds"]["test"]
+                look = {"ls": ":", "lw": 0.7, "alpha": 0.5} if seen else {"lw": 0.9, "alpha": 0.5}
+                ax.plot(where, values, color=colour, **look)
+                unseen += [] if seen else [values]
+            if unseen:
+                mean = np.mean(unseen, axis=0)
+                ax.plot(where, mean, color=colour, lw=2.4)
+                ends[f"fold {r['recipe']['fold']}, seed {r['recipe']['seed']}"] = (where[-1], mean[-1], colour)
+        if key == "contrast":
+            ax.axhline(1, color="0.4", lw=1)
+            ax.margins(x=0.04)
+            names(ax, ends, len(nodes) - 0.8)
+        ax.set(title=title, xlabel="epoch" if key == "epochs" else None)
+        if key != "epochs":
+            ax.set_xticks(range(len(nodes)), nodes)
+    axes[0, 0].set_ylabel("effective area")
+    return figure
+
+
 def box_plot(frame: pd.DataFrame, title: str = "") -> Figure:
     """Figure 3: the six metrics over the patients of one network (`report.per_patient`), each patient a point.
 
     Box, line (median) and diamond (mean) are of the patients of the primary endpoint; one below its number of voxels is a
     hollow point. The patients below the whisker are named.
     """
-    figure, ax = plt.subplots(figsize=(7.4, 5), layout="constrained")
+    figure, ax = plt.subplots(figsize=(WIDTH, 4.6), layout="constrained")
     rng = np.random.default_rng(0)
     large = frame.lesion_voxels >= report.LEAST if "lesion_voxels" in frame else pd.Series(True, frame.index)
     large = large if large.any() else ~large
     for index, metric in enumerate(METRICS, 1):
         values = 100 * frame[metric]
         boxed = values[large]
-        ax.boxplot(boxed, positions=[index], widths=0.44, showfliers=False, medianprops={"color": "C1"})
+        ax.boxplot(boxed, positions=[index], widths=0.44, showfliers=False, medianprops={"color": "black"})
         places = pd.Series(index + rng.uniform(-0.12, 0.12, len(values)), values.index)
-        ax.plot(places[large], boxed, ".", color="C0", alpha=0.6)
-        ax.plot(places[~large], values[~large], "o", color="C0", mfc="none", ms=4)
-        ax.plot(index, boxed.mean(), "D", mfc="none", color="C3", ms=6)
+        ax.plot(places[large], boxed, ".", color=BLUE, alpha=0.6)
+        ax.plot(places[~large], values[~large], "o", color=BLUE, mfc="none", ms=4)
+        ax.plot(index, boxed.mean(), "D", mfc="none", color=ORANGE, ms=6)
         q1, q3 = np.percentile(boxed, [25, 75])
         for name, value in values[values < q1 - 1.5 * (q3 - q1)].items():
             below = {"xytext": (0, -5), "textcoords": "offset points", "ha": "center", "va": "top"}
             ax.annotate(str(name), (places[name], value), fontsize=8, **below)
     ax.set_xticks(range(1, len(METRICS) + 1), METRICS)
     ax.set_ylabel("%")
-    ax.set_title(title, fontsize=9)
+    ax.set_title(title)
     return figure
 
 
@@ -358,11 +436,11 @@ def bland_altman(frame: pd.DataFrame, title: str = "") -> Figure:
     frame = frame[frame.lesion_voxels >= report.LEAST]
     difference = (100 * (frame.predicted_ml - frame.true_ml) / frame.true_ml).dropna()
     mean = frame.true_ml.loc[difference.index]
-    figure, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
-    ax.plot(mean, difference, "o", color="C0")
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
+    ax.plot(mean, difference, "o", color=BLUE)
     bias, spread = difference.mean(), 1.96 * difference.std()
     for value, style in ((bias, "-"), (bias - spread, "--"), (bias + spread, "--")):
-        ax.axhline(value, color="C3", ls=style, lw=1)
+        ax.axhline(value, color=ORANGE, ls=style, lw=1)
         ax.annotate(
             f"{value:+.0f} %".replace("-", "−"),
             (0.985, value),
@@ -375,5 +453,5 @@ def bland_altman(frame: pd.DataFrame, title: str = "") -> Figure:
         ax.annotate(str(name), (mean[name], difference[name]), xytext=(6, 0), textcoords="offset points", fontsize=7)
     ax.set_xlabel("true volume, cm³")
     ax.set_ylabel("predicted − true, % of true")
-    ax.set_title(title, fontsize=9)
+    ax.set_title(title)
     return figure

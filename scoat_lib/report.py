@@ -17,8 +17,9 @@ from scipy import stats
 from scoat_lib import metrics, rule
 from scoat_lib.cohort import patient_of
 from scoat_lib.experiments import RESULTS_VERSION
+from scoat_lib.files import NUMBER
 from scoat_lib.grids import Grid
-from scoat_lib.training import Recipe, read_json
+from scoat_lib.training import RECIPE, Recipe, check_content, read_json
 
 LEAST = 1000  # lesion voxels a patient needs for the primary endpoint (results/PROTOCOL.md)
 BETWEEN_READERS = (
@@ -31,6 +32,23 @@ BOOKS = Path("../results")  # the book's own runs, as the chapters name their fo
 EVERY = -1  # "fold" of a patient whose slices were dealt over all folds
 _KEY = re.compile(r"[0-9a-f]{20}")
 BINS_ML = (0.0, 0.1, 1.0, 10.0, np.inf)  # lesion volumes
+_COUNTS = dict.fromkeys(("tp", "fp", "fn", "Na", "Np", "Nb", "Nt"), NUMBER)
+_NONE = (*NUMBER, type(None))
+_MEASURES = {
+    "patient?": str, "hd95_mm?": _NONE, "diagonal_mm?": NUMBER, "surface_dice?": NUMBER, "voxel_mm3?": NUMBER,
+    "thresholds?": {"*": [NUMBER]}, "slices?": [[NUMBER]], "lesions?": [[NUMBER]],
+}  # fmt: skip
+_RESULT = {  # of a result's file, what tables and claims are made from
+    "recipe": RECIPE,
+    "data": {"name": str, "fingerprint?": str},
+    "patients": {"*": _COUNTS},
+    "measures?": {"*": _MEASURES},
+    "folds?": {"*": [str]},
+    "external?": {"*": {"slices": [{k: NUMBER for k in ("tp", "fp", "fn")}]}},
+    "second reader?": {"*": _COUNTS},
+    "provenance?": dict,
+}
+_READERS = {"DSC, per cent": {"*": NUMBER}, "scans": {"*": {"DSC": NUMBER}}}
 
 
 def of_book(folder) -> Path:
@@ -56,13 +74,15 @@ def load(folder) -> list[dict]:
         if not _KEY.fullmatch(path.stem):
             continue
         result = read_json(path, "remove it, and `scoat experiment` makes it again")
-        if not isinstance(result, dict) or not {"recipe", "data", "patients"} <= set(result):
-            raise ValueError(f"{path}: is no result of a run (it lacks recipe, data or patients); move it out of the folder")
+        check_content(result, _RESULT, path, "is no result of a run", "move it out of the folder")
         if result.get("results_version", RESULTS_VERSION) != RESULTS_VERSION:
             continue
         result["recipe"] = Recipe().to_dict() | result["recipe"]  # a result of before a field was added has its default
         maps = path.parent / "attention" / path.name
-        found.append(result | ({"attention": read_json(maps)} if maps.exists() else {}))
+        if maps.exists():
+            result["attention"] = read_json(maps)
+            check_content(result["attention"], {}, maps, "measures no run's maps", "move it out of the folder")
+        found.append(result)
     return found
 
 
@@ -75,7 +95,11 @@ def strays(folder) -> list[Path]:
 def readers(folder) -> dict | None:
     """How the two readers agree, from results/readers.json (`python -m studies.readers`); None where it was not measured."""
     path = of_book(folder) / "readers.json"
-    return read_json(path) if path.exists() else None
+    if not path.exists():
+        return None
+    agreement = read_json(path, "`python -m studies.readers` makes it again")
+    check_content(agreement, _READERS, path, "compares no readers", "`python -m studies.readers` makes it again")
+    return agreement
 
 
 def against_readers(results: list[dict], agreement: dict) -> pd.DataFrame:

@@ -38,6 +38,9 @@ IMPOSSIBLE, MOST_BELOW = -1150.0, 0.2  # HU that noise alone reaches, and the sh
 DENSE, MOST_DENSE = 600.0, 0.15  # HU of dense bone, and the share of it that no chest has
 FAT = (-150.0, -30.0)  # HU
 OFF = 80.0  # HU by which a scan's own air or muscle may lie off before it is said
+SHIFTED, TOGETHER = 35.0, 25.0  # HU by which both may lie off, and how far apart, where it is as after a shift
+GAP = 50.0  # HU by which muscle may lie nearer to air or further from it than it should, where a shift is believed
+SAME = 15.0  # HU between two ways to find one peak
 LONGEST_NAME = 240  # bytes; file systems take 255, and a temporary name beside it is longer
 INT16 = 32767  # NIfTI-1 holds no longer side
 
@@ -96,8 +99,8 @@ class Scan:
             raise ScanError(f"{path}: is empty (shape {array.shape})")
         if array.dtype.kind == "f":
             with np.errstate(over="ignore"):
-                array = array.astype(np.float32)
-            bad = int(np.count_nonzero(~np.isfinite(array)))
+                array = array.astype(np.float32, copy=False)
+            bad = array.size - int(np.count_nonzero(np.isfinite(array)))
             if bad:
                 raise ScanError(
                     f"{path}: {bad} voxels are NaN or infinite, or too large for float32; replace them (air is -1024 HU) and "
@@ -261,7 +264,8 @@ def check_hounsfield(scan: Scan) -> list[str]:
 
     Judged by where the scan's mass lies, not by its minimum: every chest CT holds air and lung near −1000 and soft tissue near
     0. What pads the field of view (whatever lies below −1024, and the lowest value where it is a block) is left out; but a scan
-    that is neither padding nor soft tissue there was shifted down.
+    that is neither padding nor soft tissue there was shifted down. A shift of less than 35 HU is not said: from one scanner and
+    patient to the next air and muscle differ too. Nor is a stretch told from a crop that shows no air but the lungs'.
     """
     low, high = float(scan.voxels.min()), float(scan.voxels.max())
     if low == high:
@@ -290,15 +294,58 @@ def check_hounsfield(scan: Scan) -> list[str]:
     if soft < LEAST_SOFT:
         notes.append(f"only {100 * soft:.1f} % of it is soft tissue; is it a whole chest, and in Hounsfield units?")
     peaks = tissue_peaks(scan)
-    if peaks is not None:
-        wrong = [
-            f"its {name} lies near {peak:.0f} HU, where {right:.0f} is usual"
-            for name, peak, right in (("air", peaks[0], AIR_HU), ("muscle", peaks[1], MUSCLE_HU))
-            if abs(peak - right) > OFF and not (name == "muscle" and FAT[0] < peak < FAT[1])  # few slices may show fat alone
+    if not notes and high < MUSCLE_HU - SAME and (peaks is None or peaks[1] < MUSCLE_HU - OFF):
+        notes.append(
+            f"nothing in it is denser than {high:g} HU: what is denser was cut off, muscle too, so that its scale cannot be "
+            "checked; export it with its whole range"
+        )
+    return notes + _misplaced(scan, peaks)
+
+
+def _misplaced(scan: Scan, peaks: tuple[float, float] | None) -> list[str]:
+    """What is to be said where air or muscle do not lie where they should: where they lie, and what would mend it.
+
+    peaks: `tissue_peaks` of the scan.
+    """
+    everything = _without_padding(scan.voxels, floor=-np.inf)
+    below = float(np.mean(everything < IMPOSSIBLE)) if len(everything) else 0.0
+    if below <= MOST_BELOW and (peaks is None or not (_off(*peaks) or _is_shift(*peaks))):
+        return []
+    found, far = peaks, below > MOST_BELOW
+    if peaks is None or (abs(peaks[1] - MUSCLE_HU) > OFF and (far or not FAT[0] < peaks[1] < FAT[1])):
+        pair = _pair(everything, GAP)  # `tissue_peaks` looks where the two belong; of a scan shifted far it finds others
+        if pair and not _is_inverted(everything, *pair) and (_off(*pair) or _is_shift(*pair)):
+            found = pair
+    if found is None or not (_off(*found) or _is_shift(*found)):
+        return [f"{100 * below:.0f} % of it lies below {IMPOSSIBLE:g} HU, where nothing is; check its slope and intercept"]
+    air, muscle = found
+    where, right = " and ".join(_off(air, muscle) or _lie(air, muscle)), MUSCLE_HU - AIR_HU
+    if abs(muscle - air - right) >= GAP:
+        return [
+            f"{where}; {muscle - air:.0f} HU lie between air and muscle, where {right:.0f} are usual, so no shift would mend "
+            "it: check its slope, and whether it shows air outside the body"
         ]
-        if wrong:
-            notes.append(" and ".join(wrong) + "; if its scale was lost, try --calibrate")
-    return notes
+    off = (air - AIR_HU + muscle - MUSCLE_HU) / 2
+    mended = f"{where}; {'subtract' if off > 0 else 'add'} {abs(off):.0f} to bring both there"
+    same = peaks is not None and max(abs(a - b) for a, b in zip(peaks, found, strict=True)) <= SAME
+    return [mended + ("; if its scale was lost, try --calibrate" if same else "")]
+
+
+def _lie(air: float, muscle: float) -> list[str]:
+    each = ("air", air, AIR_HU), ("muscle", muscle, MUSCLE_HU)
+    return [f"its {name} lies near {peak:.0f} HU, where {right:.0f} is usual" for name, peak, right in each]
+
+
+def _off(air: float, muscle: float) -> list[str]:
+    """A phrase for each of the two that lies far off; not for fat, which few slices may show alone."""
+    far = abs(air - AIR_HU) > OFF, abs(muscle - MUSCLE_HU) > OFF and not FAT[0] < muscle < FAT[1]
+    return [phrase for phrase, is_far in zip(_lie(air, muscle), far, strict=True) if is_far]
+
+
+def _is_shift(air: float, muscle: float) -> bool:
+    """Whether both lie off, and by nearly the same: a scan whose air is the lungs' has its muscle where it belongs."""
+    by = air - AIR_HU, muscle - MUSCLE_HU
+    return min(map(abs, by)) > SHIFTED and abs(by[0] - by[1]) < TOGETHER
 
 
 def _without_padding(voxels: np.ndarray, floor: float = FLOOR - 100) -> np.ndarray:
@@ -311,12 +358,12 @@ def _without_padding(voxels: np.ndarray, floor: float = FLOOR - 100) -> np.ndarr
     return inside
 
 
-def _shift(inside: np.ndarray) -> str:
-    """What would bring values that are not in HU to HU, by their two largest peaks: air, and soft tissue 1 045 HU above it."""
+def _pair(inside: np.ndarray, apart: float = 200.0) -> tuple[float, float] | None:
+    """Where the two largest peaks lie that are as far apart as air and muscle, give or take `apart` HU; None without them."""
     if len(inside) < 100:
-        return "check the header's slope and intercept"
+        return None
     low, high = np.percentile(inside, [0.1, 99.9])
-    edges = np.arange(low, high + 20, 10.0)
+    edges = np.arange(low - 100, high + 120, 10.0)  # with room, else what smoothing mirrors there moves a peak to the edge
     counts = gaussian_filter1d(np.histogram(inside, edges)[0].astype(float), 2)
     peaks = find_peaks(np.pad(counts, 1), prominence=0.1 * counts.max())[0] - 1
     centres = (edges[:-1] + edges[1:]) / 2
@@ -325,12 +372,23 @@ def _shift(inside: np.ndarray) -> str:
         (counts[a] + counts[b], centres[a], centres[b])
         for i, a in enumerate(peaks)
         for b in peaks[i + 1 :]
-        if abs(centres[b] - centres[a] - wide) < 200
+        if abs(centres[b] - centres[a] - wide) < apart
     ]
-    if not pairs:
+    return tuple(float(centre) for centre in max(pairs)[1:]) if pairs else None
+
+
+def _is_inverted(inside: np.ndarray, first: float, second: float) -> bool:
+    """Of a `_pair`: bone is denser than muscle, nothing lighter than air."""
+    return float(np.mean(inside > second + 150)) < float(np.mean(inside < first - 150))
+
+
+def _shift(inside: np.ndarray) -> str:
+    """What would bring values that are not in HU to HU, by their two largest peaks: air, and soft tissue 1 045 HU above it."""
+    pair = _pair(inside)
+    if pair is None:
         return "check the header's slope and intercept (a stored offset of 1024 is common)"
-    _, first, second = max(pairs)
-    if np.mean(inside > second + 150) >= np.mean(inside < first - 150):  # bone is denser than muscle, nothing lighter than air
+    first, second = pair
+    if not _is_inverted(inside, first, second):
         off = first - AIR_HU
         way, known = (
             ("subtract", "a stored offset of 1024 is common") if off > 0 else ("add", "-1024 was perhaps applied twice")

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import pickle
 import platform
 import time
 import warnings
@@ -26,7 +27,7 @@ from tqdm.auto import tqdm
 
 from scoat_lib import losses, networks, weights
 from scoat_lib.cohort import Cohort, Preprocessing, Split, check_leakage
-from scoat_lib.files import BusyError, one_writer, remove_parts, write_whole
+from scoat_lib.files import NUMBER, BusyError, amiss, one_writer, remove_parts, write_whole
 from scoat_lib.scan import LUNG_WINDOW
 from scoat_lib.slices import Augmentation, SliceDataset, scan_slices
 
@@ -117,6 +118,7 @@ class Recipe:
         need(self.thin_below >= 0, f"thin_below is {self.thin_below} mm; it must be from 0")
         need(self.augment >= 0, f"augment is {self.augment}; it must be from 0")
         need(self.fold >= -1, f"fold is {self.fold}; it must be from 0, or -1 for all patients")
+        need(not self.validation or (self.split != "source" and self.fold >= 0), "validation needs folds of patients or slices")
         for name in ("rate", "clip", "lesion_free", "thin_below", "augment"):  # 1 and 1.0 are one run
             object.__setattr__(self, name, float(getattr(self, name)))
         object.__setattr__(self, "window", tuple(float(v) for v in self.window))
@@ -425,9 +427,10 @@ def _diverged(epoch: int, step: int, loss: float) -> TrainingError:
 
 @torch.no_grad()
 def _validate(fabric, model, cohort: Cohort, names) -> dict[str, float]:
-    """Pooled DSC and the mean over patients of the validation patients."""
+    """Pooled DSC of the validation patients and the mean over them, a patient's scans added up first."""
     model.eval()
-    scores, pooled = [], [0, 0]
+    counts: dict[str, list[int]] = {}
+    patients = {scan: patient for patient, scans in cohort.patients.items() for scan in scans}
     for name in names:
         both = size = 0
         for start, image in zip(range(0, len(cohort.images[name]), 16), scan_slices(cohort, name, 16), strict=True):
@@ -435,9 +438,10 @@ def _validate(fabric, model, cohort: Cohort, names) -> dict[str, float]:
             truth = torch.from_numpy(np.array(cohort.masks[name][start : start + 16]))
             both += 2 * int((predicted & truth).sum())
             size += int(predicted.sum()) + int(truth.sum())
-        scores.append(both / size if size else 1.0)
-        pooled = [pooled[0] + both, pooled[1] + size]
-    return {"DSC": round(sum(scores) / len(scores), 6), "pooled_DSC": round(pooled[0] / max(1, pooled[1]), 6)}
+        counts[patients[name]] = [a + b for a, b in zip(counts.get(patients[name], (0, 0)), (both, size), strict=True)]
+    scores = [both / size if size else 1.0 for both, size in counts.values()]
+    both, size = (sum(column) for column in zip(*counts.values(), strict=True))
+    return {"DSC": round(sum(scores) / len(scores), 6), "pooled_DSC": round(both / max(1, size), 6)}
 
 
 def _bare(model) -> torch.nn.Module:
@@ -459,8 +463,7 @@ def _check_identity(folder: Path, identity: dict, fabric) -> None:
     path = folder / "recipe.json"
     if path.exists():
         other = read_json(path, "remove the run's folder, and the same command trains it anew")
-        if not isinstance(other, dict) or not {"recipe", "data", "split"} <= set(other):
-            raise TrainingError(f"{path}: is no run's (it lacks recipe, data or split); choose another folder")
+        check_content(other, IDENTITY, path, "is no run's", "choose another folder")
         other["recipe"] = Recipe().to_dict() | other["recipe"]  # a run of before a field was added has its default
         if other != identity:
             differing = [key for key in identity["recipe"] if other["recipe"][key] != identity["recipe"][key]]
@@ -479,10 +482,17 @@ def _resume(folder: Path, model, optimiser, fabric) -> list[dict]:
             continue
         try:
             state = torch.load(one, map_location=fabric.device, weights_only=True)
+            if wrong := amiss(
+                state, {"model": dict, "optimiser": dict, "curve": [{"epoch": int, "loss": NUMBER, "DSC": NUMBER}]}
+            ):
+                raise ValueError(wrong)
             _bare(model).load_state_dict(state["model"])
             optimiser.load_state_dict(state["optimiser"])
             curve = state["curve"]
-        except Exception as error:  # torch and its unpickler raise several things on a damaged file
+        except pickle.UnpicklingError:  # what it says advises to let a stranger's code run
+            failures.append(f"{one}: is damaged or no checkpoint of scoat (it holds more than numbers, and is not opened)")
+            continue
+        except Exception as error:  # torch raises several things on a damaged file
             failures.append(f"{one}: is damaged ({' '.join(str(error).split())[:120]})")
             continue
         if failures:
@@ -525,5 +535,31 @@ def read_json(path: Path, advice: str = "remove it, and the same command makes i
     """The content of a JSON file; TrainingError names a file that is not whole JSON, and says what to do."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TrainingError(f"{path}: is not whole JSON ({error}); {advice}") from error
+
+
+# of a recipe's fields, the types that their defaults do not tell
+_FIELDS = {"supervision": (int, str), "window": [NUMBER], "options": dict, "loss_options": dict}
+RECIPE = {
+    f"{name}?": _FIELDS.get(name, NUMBER if type(value) is float else type(value)) for name, value in Recipe().to_dict().items()
+}
+IDENTITY = {
+    "recipe": RECIPE,
+    "data": str,
+    "split": {f"{part}?": [str] for part in ("train", "validation", "test")},
+}  # recipe.json
+
+
+def check_content(value, shape, path: Path, what: str, advice: str) -> None:
+    """TrainingError names the file whose content has another shape (`amiss`), says what it is not, and what to do."""
+    if wrong := amiss(value, shape):
+        raise TrainingError(f"{path}: {what} ({wrong}); {advice}")
+
+
+def recipe_of(values: dict, path: Path) -> Recipe:
+    """The Recipe that a file holds; TrainingError names the file where it is none."""
+    try:
+        return Recipe.from_dict(values)
+    except (ValueError, TypeError) as error:
+        raise TrainingError(f"{path}: holds no recipe of a run ({error}); give a run's folder") from error

@@ -10,6 +10,7 @@ import copy
 import html
 import json
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,6 +41,20 @@ CHAPTER = {
     "11": "12-networks",
 }
 GRID_OF = {"1": "table2", "2a": "table1", "2b": "table1", "3": "table3", "8": "schedule", "10": "table2"}
+RUNS_OF = {  # claim → the grid and the rows of it whose runs decide it; None: every row. A claim that is not here needs no run
+    "1": ("table2", None),
+    "2a": ("table1", None),
+    "2b": ("table1", ("Dice", "BCE-Dice")),
+    "3": ("table3", None),
+    "5a": ("table2", ("SCOAT-Net",)),
+    "5b": ("table2", ("SCOAT-Net",)),
+    "5c": ("table2", ("SCOAT-Net",)),
+    "6": ("table2", None),
+    "7a": ("table2", ("SCOAT-Net",)),
+    "8": ("schedule", ("paper, with restart", "paper, no restart")),
+    "10": ("table2", ("UNet++", "U-Net")),
+    "11": ("table2", None),
+}
 CHIPS = {
     claims.HOLDS: "#1b7a3d",
     claims.FAILS: "#b3261e",
@@ -169,12 +184,49 @@ def decided(results: list[dict], *numbers: str) -> Decided:
     return [(claim, claim.decide(results)) for claim in claims.CLAIMS if not numbers or claim.number in numbers]
 
 
-def ledger(decisions: Decided) -> str:
-    """The ledger (of `decided`) as an HTML table: claim, linked to its chapter; where the paper says it; a chip; why."""
+def row_name(result: dict) -> str:
+    """The name of a run's row in the table of every result: the first grid's that has such a row, else its network's."""
+    rows_of = (report.row_of(result, GRIDS[name]) for name in ("table2", "table1", *GRIDS))
+    return next(filter(None, rows_of), result["recipe"]["network"])
+
+
+def anchor(name: str) -> str:
+    """Where the runs of a row begin in the table of every result, as the end of an address: "runs-attention-u-net"."""
+    plain = name.lower().replace("α", "alpha").replace("+", "plus")
+    return "-".join(["runs", *re.findall("[a-z0-9]+", plain)])
+
+
+def runs_of(number: str, results: list[dict]) -> dict[str, list[dict]]:
+    """The runs that decide a claim, by row of its grid, in the grid's order; rows without a run are left out."""
+    if number not in RUNS_OF:
+        return {}
+    grid, labels = RUNS_OF[number]
+    _, _, most = next(iter(report.scales(results, GRIDS[grid])), ({}, "", []))
+    found = {label: [r for r in most if r["row"] == label] for label in labels or GRIDS[grid].rows}
+    return {label: runs for label, runs in found.items() if runs}
+
+
+def _runs_linked(number: str, results: list[dict]) -> str:
+    """A claim's runs as HTML, folded: each row linked to its runs in the table of every result."""
+    found = runs_of(number, results)
+    if not found:
+        return ""
+    each = ", ".join(
+        f'<a href="reproducibility.html#{anchor(row_name(runs[0]))}">{html.escape(label)} ({len(runs)})</a>'
+        for label, runs in found.items()
+    )
+    return f'<details class="runs"><summary>from {count(sum(map(len, found.values())), "run")}</summary>{each}</details>'
+
+
+def ledger(decisions: Decided, results: list[dict]) -> str:
+    """The ledger (of `decided`) as an HTML table: claim, linked to its chapter; where the paper says it; a chip; why, with a
+    link to the runs behind it.
+    """
     lines, pad = [], ' style="padding:.35em .6em;vertical-align:top"'
     for claim, verdict in decisions:
         link = f'<a href="{CHAPTER[claim.number]}.html">{claim.number}. {html.escape(claim.text)}</a>'
-        cells = (link, html.escape(claim.where), chip(verdict.status), _why_at_length(verdict))
+        why = _why_at_length(verdict) + _runs_linked(claim.number, results)
+        cells = (link, html.escape(claim.where), chip(verdict.status), why)
         lines.append(f'<tr id="claim-{claim.number}">' + "".join(f"<td{pad}>{c}</td>" for c in cells) + "</tr>")
     head = "".join(f'<th scope="col">{c}</th>' for c in ("claim", "in the paper", "verdict", "why"))
     return (
@@ -473,13 +525,16 @@ def modules(results: list[dict], counts: pd.DataFrame) -> str:
 
 def maps(results: list[dict], ablations: Sequence[dict] = ()) -> str:
     """Chapter 14's findings on real scans: claims 5a, 5b, 5c, and what flattening does (contents of ablation-*.json)."""
+    return "\n".join(f"- {s}" for s in [ablation(ablations), *narrowing(results)])
+
+
+def narrowing(results: list[dict]) -> list[str]:
+    """Claims 5a, 5b and 5c, a sentence each, or one for all where none has been measured enough."""
     found = decided(results, "5a", "5b", "5c")
     reasons = {_why(verdict) for _, verdict in found}
     if len(reasons) == 1:  # none has been measured enough
-        said = [f"Claims {_list([c.number for c, _ in found])} {_hold(found[0][1].status, len(found))}: {reasons.pop()}."]
-    else:
-        said = [f"Claim {c.number} ({_small(c.text)}) {_hold(v.status, 1)}: {_why(v)}." for c, v in found]
-    return "\n".join(f"- {s}" for s in [ablation(ablations), *said])
+        return [f"Claims {_list([c.number for c, _ in found])} {_hold(found[0][1].status, len(found))}: {reasons.pop()}."]
+    return [f"Claim {c.number} ({_small(c.text)}) {_hold(v.status, 1)}: {_why(v)}." for c, v in found]
 
 
 def _small(text: str) -> str:

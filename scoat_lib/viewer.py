@@ -23,56 +23,66 @@ from PIL import Image
 from scipy import ndimage
 
 from scoat_lib.overview import body_box
+from scoat_lib.plots import WIDTH
 from scoat_lib.scan import Scan, window
 
 WINDOWS = {"lung": (-1250, 250), "soft-tissue": (-160, 240), "bone": (-200, 1000)}  # HU, black and white
-SCREEN = 100  # pixels of a page to an inch of a drawing; it is drawn with twice as many
+COLUMN = 672  # pixels of a page across its column, which a slider's picture fills; it is drawn with about twice as many
 LOWEST, STEP = -1024, 16  # HU of the smallest of 256 levels, and between two of them: what a page can hold
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(1, 100))
 FEWER = THRESHOLDS[9::10]  # 0.1 … 0.9, where a page holds the probabilities of many epochs
 
 
-def picture(image: np.ndarray, truth=None, prediction=None, zoom: int = 4) -> bytes:
-    """A PNG of one (H, W) slice in 0..1, `zoom` times as large, with outlines: truth red, prediction cyan."""
+def picture(image: np.ndarray, truth=None, prediction=None, zoom: int | None = None) -> bytes:
+    """A PNG of one (H, W) slice in 0..1, `zoom` times as large, with outlines: truth red, prediction cyan.
+
+    zoom: a whole number; by default what brings the slice nearest to twice the pixels of a page's column.
+    """
+    zoom = zoom or max(1, round(2 * COLUMN / np.shape(image)[1]))
+    line = max(2, round(2 * zoom * np.shape(image)[1] / COLUMN))
     grey = np.clip(np.asarray(image, np.float32), 0, 1).repeat(zoom, 0).repeat(zoom, 1)
     rgb = np.stack([np.uint8(np.rint(grey * 15) * 17)] * 3, -1)  # 16 greys: pages hold many pictures, so each is small
     for mask, colour in ((truth, (255, 59, 48)), (prediction, (0, 213, 230))):
         if mask is not None:
             large = np.asarray(mask, bool).repeat(zoom, 0).repeat(zoom, 1)
-            rgb[large & ~ndimage.binary_erosion(large, iterations=2)] = colour
+            rgb[large & ~ndimage.binary_erosion(large, iterations=line)] = colour
     buffer = io.BytesIO()
     Image.fromarray(rgb).convert("P", palette=Image.Palette.ADAPTIVE, colors=24).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
 def drawing(figure: Figure) -> bytes:
-    """A matplotlib figure as a PNG for `stack`, twice as fine as a page shows it, in few colours; the figure is closed.
+    """A matplotlib figure as a PNG for `stack`, in few colours; the figure is closed.
 
-    A page has room for 6.9 inches.
+    It is drawn as wide as every figure of a page (`plots.WIDTH`), with its own proportions and letters of the size they have.
     """
+    wide, high = figure.get_size_inches()
+    figure.set_size_inches(WIDTH, high * WIDTH / wide)
+    if figure.get_layout_engine() is None:
+        figure.set_layout_engine("constrained")
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=2 * SCREEN, bbox_inches="tight")
+    figure.savefig(buffer, dpi=2 * COLUMN / WIDTH)
     plt.close(figure)
     small = io.BytesIO()
-    few = Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=48)
-    few.save(small, "PNG", optimize=True, dpi=(2 * SCREEN, 2 * SCREEN))
+    Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=48).save(small, "PNG", optimize=True)
     return small.getvalue()
 
 
 def _img(png: bytes, text: str) -> str:
-    """A PNG as HTML, as large as it is meant: a pixel for a pixel, or by the dots to an inch that it names."""
+    """A PNG as HTML, as wide as a page's column."""
     with Image.open(io.BytesIO(png)) as image:
-        width, height = (round(n * SCREEN / image.info.get("dpi", (SCREEN,))[0]) for n in image.size)
+        height = round(COLUMN * image.height / image.width)
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    size = f'width="{width}" height="{height}" style="--natural: {width}px; height: auto"'
+    size = f'width="{COLUMN}" height="{height}" style="--natural: {COLUMN}px; height: auto"'
     return f'<img alt="{html.escape(text)}" {size} src="{source}">'
 
 
-def stack(pictures: Sequence[bytes], name: str, labels: Sequence[str] | None = None, start: int = 0) -> widgets.VBox:
-    """A slider over PNG pictures. It works in a static page, where no kernel answers.
+def stack(pictures: Sequence[bytes | str], name: str, labels: Sequence[str] | None = None, start: int = 0) -> widgets.VBox:
+    """A slider over pictures. It works in a static page, where no kernel answers.
 
-    name: what the slider moves along ("slice", "epoch"). labels: a line under each picture, and its alternative text: it is
-    what says where the slider stands, so it has the value in it.
+    pictures: PNGs, or SVGs as text (`drawings`), which take the page's colours. name: what the slider moves along ("slice",
+    "epoch"). labels: a line under each picture, and its alternative text: it is what says where the slider stands, so it has
+    the value in it.
     ipywidgets 7, which Colab has, knows no `Stack`: there the kernel changes the picture, so the slider needs one.
     ValueError without a picture, and where there are not as many labels as pictures.
     """
@@ -82,8 +92,8 @@ def stack(pictures: Sequence[bytes], name: str, labels: Sequence[str] | None = N
     slider = widgets.IntSlider(value=start, min=0, max=len(pictures) - 1, description=name, readout=False)
     # as HTML: an Image widget has no alternative text, and a Label would be typeset
     views = [
-        f"<figure>{_img(png, text)}<figcaption>{html.escape(text)}</figcaption></figure>"
-        for png, text in zip(pictures, texts, strict=True)
+        f"<figure>{shown if isinstance(shown, str) else _img(shown, text)}<figcaption>{html.escape(text)}</figcaption></figure>"
+        for shown, text in zip(pictures, texts, strict=True)
     ]
     if hasattr(widgets, "Stack"):
         shown = widgets.Stack([widgets.HTML(view) for view in views], selected_index=start)

@@ -15,11 +15,29 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from scoat_lib.cohort import Preprocessing
-from scoat_lib.files import whole_file
+from scoat_lib.files import NUMBER, amiss, whole_file
 from scoat_lib.networks import create
 
 FORMAT = "scoat-segmenter-1"
 SHIPPED = "scoatnet-w8"
+_NONE = type(None)
+HEADER = {
+    "format": str,
+    "recipe": {"network": str, "width": int, "options": dict, "in_channels?": int},
+    "preprocessing": {
+        "window": [NUMBER],
+        "spacing?": (*NUMBER, _NONE),
+        "mean?": NUMBER,
+        "std?": NUMBER,
+        "calibrate?": bool,
+    },
+    "card": {
+        "inference?": {"threshold?": NUMBER, "flip?": bool, "smooth?": NUMBER},
+        "quiet?": (dict, _NONE),
+        "data?": str,
+        "split?": {"*": [str]},
+    },
+}
 
 
 class WeightsError(ValueError):
@@ -100,6 +118,8 @@ def load(path_or_name=None) -> Segmenter:
     """
     path = place(path_or_name)
     try:
+        if path.is_dir():
+            raise WeightsError(f"{path}: is a folder; name the weights.safetensors in it")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a mapping)
@@ -107,15 +127,21 @@ def load(path_or_name=None) -> Segmenter:
         raise WeightsError(f"{path}: is not a readable safetensors file ({error})") from error
     try:
         header = json.loads(metadata["scoat"])
-        if header["format"] != FORMAT:
+        if isinstance(header, dict) and isinstance(header.get("format"), str) and header["format"] != FORMAT:
             raise WeightsError(f"{path}: has format {header['format']}; this version reads {FORMAT}")
+        if wrong := amiss(header, HEADER):
+            raise WeightsError(f"{path}: was not written by scoat ({wrong})")
         recipe = header["recipe"]
         # where training started does not matter any more, and must not be downloaded again
         options = {name: value for name, value in recipe["options"].items() if name != "encoder_weights"}
         model = create(recipe["network"], recipe.get("in_channels", 1), recipe["width"], **options)
         preprocessing = Preprocessing.from_dict(header["preprocessing"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except WeightsError:
+        raise
+    except KeyError as error:
         raise WeightsError(f"{path}: was not written by scoat (its header lacks {error})") from error
+    except (ValueError, TypeError, RuntimeError, RecursionError) as error:
+        raise WeightsError(f"{path}: was not written by scoat ({' '.join(str(error).split())[:200]})") from error
     expected = _without_twins(model.state_dict())
     if expected.keys() != tensors.keys() or any(expected[k].shape != tensors[k].shape for k in expected):
         raise WeightsError(f"{path}: its tensors are not those of {recipe['network']} at width {recipe['width']}")

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 
 from scoat_lib import claims, metrics, report, rule
+from scoat_lib.cohort import patient_of
 from scoat_lib.grids import Grid, get
 from scoat_lib.report import NOT_RUN, Table
 
 LEAST = f"{report.LEAST:,}".replace(",", " ")
 TO = "\u00a0…\u00a0"  # between the ends of an interval in a table's cell, which is not broken there
+SCORE = ("DSC, %", "DSC", "95 %", "Δ", "Δ, 95 %", "Δ 95 %", "p", "paper")  # what a table of scores says first
+FAILS = ("DSC, % (rows)", "SEN, %", "PPV, %", "volume, predicted / true", "what goes wrong")  # of `failed`: before the lesions
 
 
 def signed(value: float, digits: int = 1) -> str:
@@ -68,6 +71,21 @@ def shown(table: Table | None, grid: Grid) -> pd.DataFrame:
             "seeds": row.seeds,
         }
     return pd.DataFrame.from_dict(lines, orient="index")[[*max(lines.values(), key=len)]].fillna("")
+
+
+def parted(frame: pd.DataFrame, *groups: Sequence[str]) -> list[pd.DataFrame]:
+    """A wide table as tables that fit a page: one for each group of columns, and one for those that no group names.
+
+    "n" leads each. A group that has no column here makes no table; from the second on, lines without a word are left out.
+    """
+    named = {column for group in groups for column in group}
+    tables = []
+    for group in (*groups, [column for column in frame if column not in named]):
+        columns = [column for column in group if column in frame and column != "n"]
+        if columns:
+            said = frame if not tables else frame[(frame[columns] != "").any(axis=1)]
+            tables.append(said[[*(["n"] if "n" in frame else []), *columns]])
+    return tables
 
 
 def state(table: Table | None, grid: Grid) -> str:
@@ -244,6 +262,32 @@ def averages(measured: dict) -> dict[str, float]:
     if "all scans" not in measured["average"]:
         plainly["all patients"] = "all scans"
     return {plainly.get(name, name): value for name, value in measured["average"].items()}
+
+
+def averaged(measured: dict, results: list[dict], network: str = "scoatnet") -> pd.DataFrame:
+    """DSC in per cent by what is averaged (`averages`), and over how many: "n" counts patients, scans or slices, in words.
+
+    results: the runs that were read anew hold their slices' counts; "–" where none of them is there.
+    """
+    every = measured["patients"]["all"]
+    runs = [r for r in of_network(results, network) if r["recipe"]["seed"] == measured["recipe"]["seed"]]
+    slices = [c for r in runs for scan, more in r["measures"].items() for c in more.get("slices", ()) if scan in every]
+    scans = count(len(every), "scan")
+    number = {
+        "patients with at least 1 000 lesion voxels": count(len(measured["patients"]["primary"]), "patient"),
+        "all patients": count(len({patient_of(name) for name in every}), "patient"),
+        "all scans": scans,
+        "all voxels pooled": scans,
+        "slices with lesion": sum(tp + fn > 0 for tp, _, fn in slices),
+        "all slices, DSC 1 where both masks are empty": len(slices),
+        "all slices but those where both masks are empty": sum(tp + fp + fn > 0 for tp, fp, fn in slices),
+    }
+    rows = {}
+    for name, value in averages(measured).items():
+        n = number[name]
+        n = n if isinstance(n, str) else count(n, "slice") if n else "–"
+        rows[name] = {"DSC, %": plain(math.nan if value is None else value), "n": n}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def readings(measured: dict | None) -> str:
@@ -525,6 +569,27 @@ def failed(table: Table | None, results: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(cells, index=frame.index).rename_axis(None)
 
 
+def hard(table: Table | None, results: list[dict]) -> str:
+    """Of the patients that networks fail most, how many are hard for all: even the best row lies below the mean of all."""
+    frames = [] if table is None else [frame for frame in table.patients.values() if len(frame)]
+    if not frames:
+        return f"Whether the network fails or the patient: {NOT_RUN}."
+    if len(frames) == 1:
+        return "One row alone was run, so a weak network and a hard patient look alike."
+    frame = report.failures(table, results)
+    mean = 100 * pd.concat(frames).DSC.mean()
+    number, of = int((frame.highest < mean).sum()), count(len(frame), "patient")
+    beside = f"the mean over all rows and patients, {mean:.0f} %"
+    if number == len(frame):
+        return f"The patient: in all {of} even the best of {len(frames)} networks stays below {beside}."
+    if not number:
+        return f"The network: in each of the {of} at least one of {len(frames)} networks reaches {beside}."
+    return (
+        f"Both: in {number} of {of} even the best of {len(frames)} networks stays below {beside}; in the rest at least one "
+        f"network reaches it."
+    )
+
+
 def _wrong(row: pd.Series) -> str:
     """What a patient's sensitivity and precision say, with a word on size where the lesions are small."""
     if row.SEN < row.PPV - 10:
@@ -547,6 +612,44 @@ def thresholds(results: dict[str, list[dict]]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
+def turned(results: dict[str, list[dict]]) -> str:
+    """Where each network's best threshold lies, who gains most by it, and who would pass whom. results: label → runs."""
+    means = {label: frame.mean() for label, frame in report.beside_thresholds(results).items()}
+    if len(means) < 2:
+        return f"What another threshold would change: {NOT_RUN} on two networks."
+    fixed = pd.Series({label: mean[0.5] for label, mean in means.items()})
+    best = pd.Series({label: mean.max() for label, mean in means.items()})
+    below = sum(mean.idxmax() < 0.5 for mean in means.values())
+    where = f"All {below}" if below == len(means) else f"{below} of {len(means)}"
+    gain = best - fixed
+    said = [
+        f"{where} best thresholds lie below 0.5.",
+        f"{gain.idxmax()} gains most, {gain.max():.1f} points, and {gain.idxmin()} least, {gain.min():.1f}.",
+    ]
+    passed = {a: [b for b in fixed.index if fixed[a] < fixed[b] and best[a] > best[b]] for a in fixed.index}
+    each = [f"{a} passes {listed(others)}" for a, others in passed.items() if others]
+    said.append(f"With each network at its best, {'; '.join(each)}." if each else "Nobody passes another by it.")
+    first = fixed.idxmax()
+    said.append(f"{first} stays first." if best.idxmax() == first else f"{best.idxmax()} comes first in place of {first}.")
+    return " ".join(said)
+
+
+def groups(table: Table | None, one: Sequence[str], what: str) -> str:
+    """The mean DSC of some rows beside that of the others, over the patients that all share. what: the some, in words."""
+    frames = {} if table is None else {n: f[f.lesion_voxels >= report.LEAST].DSC for n, f in table.patients.items() if len(f)}
+    wide = 100 * pd.DataFrame(frames).dropna()
+    own, others = ([label for label in wide if (label in one) == inside] for inside in (True, False))
+    if not len(wide) or not own or not others:
+        return f"{what[0].upper()}{what[1:]} beside the others: {NOT_RUN}."
+    dsc = wide.mean()
+    apart = {True: "every one of them lies above every other", False: "the two groups overlap"}
+    ends = [f"{dsc[some].min():.1f} to {dsc[some].max():.1f} %" for some in (own, others)]
+    return (
+        f"Over the {count(len(wide), 'patient')} that all {len(dsc)} rows share, {what} ({listed(own)}) reach {ends[0]}, the "
+        f"other {len(others)} {ends[1]}: {apart[bool(dsc[own].min() > dsc[others].max())]}."
+    )
+
+
 def spread(table: Table | None) -> str:
     """How far patients differ from each other, and networks, in mean DSC: standard deviations over a table's rows."""
     frames = {label: 100 * frame.DSC for label, frame in table.patients.items() if len(frame)} if table is not None else {}
@@ -554,9 +657,11 @@ def spread(table: Table | None) -> str:
     if len(frames) < 2 or len(wide) < 2:
         return f"How far patients differ, and networks: {NOT_RUN}."
     patients, rows = wide.mean(axis=1).std(), wide.mean(axis=0).std()
+    more, less = ("patient", "network") if patients > rows else ("network", "patient")
     return (
         f"From patient to patient the mean DSC differs with a standard deviation of {patients:.1f} points, from row to row of "
-        f"{rows:.1f} ({count(len(frames), 'row')}, {count(len(wide), 'patient')})."
+        f"{rows:.1f} ({count(len(frames), 'row')}, {count(len(wide), 'patient')}). Which {more} it is moves the score more "
+        f"than which {less}."
     )
 
 

@@ -1,1 +1,1 @@
-"""Simulations that choose a method; each is run as a module and writes a file of results/."""
+"""What measures finished runs, scans, readers and rules; each is run as `python -m studies.NAME` and writes into results/."""

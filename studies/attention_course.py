@@ -53,9 +53,12 @@ def contrast(maps: torch.Tensor, masks: torch.Tensor) -> float:
 
 @torch.no_grad()
 def voxels(model: torch.nn.Module, x: torch.Tensor, truth: torch.Tensor) -> list[int]:
-    """[tp, fp, fn] of slices x (N, C, H, W) against bool masks of their size; the model stays in the mode it was in."""
+    """[tp, fp, fn] of slices x (N, C, H, W) against bool masks of their size.
+
+    The model stays in the mode and on the device it was in; x goes there, and the answer is counted where the masks are.
+    """
     was_training = model.training
-    predicted = model.eval()(x) > 0
+    predicted = (model.eval()(x.to(next(model.parameters()).device)) > 0).cpu()
     model.train(was_training)
     return [int((a & b).sum()) for a, b in ((predicted, truth), (predicted, ~truth), (~predicted, truth))]
 

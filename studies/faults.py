@@ -20,7 +20,17 @@ ROOT = Path(__file__).parents[1]
 NOTES = ROOT / "_build" / "faults"
 PARTS = {  # files of tests that note, and what their faults concern
     "test_corpus": "a scan's file",
+    "test_nifti": "a scan's header",
+    "test_scan": "a scan's values",
+    "test_dicom": "a DICOM series",
+    "test_upright": "a picture of another kind",
     "test_foreign": "a picture of another kind",
+    "test_weights_inference": "weights",
+    "test_segmentation": "a mask",
+    "test_cli": "a mask",
+    "test_many": "a folder of scans",
+    "test_training": "a training",
+    "test_cohort": "a training",
     "test_faults": "what surrounds the program",
     "test_kills": "a killed program",
     "test_download": "the download",
@@ -31,17 +41,19 @@ PARTS = {  # files of tests that note, and what their faults concern
 
 def gathered(notes: Path) -> dict[str, list[dict]]:
     """{part: [{"fault", "what happened", "times"}, …]} of the notes; SystemExit names a file of tests without any."""
-    parts = {}
+    parts: dict[str, Counter] = {}
     for name, part in PARTS.items():
         path = notes / f"{name}.json"
         if not path.exists():
             raise SystemExit(f"{path}: is missing; run `make test-long` first")
-        counts: Counter = Counter()
+        counts = parts.setdefault(part, Counter())
         for rows in json.loads(path.read_text()).values():
             for fault, what, times in rows:
                 counts[fault, what] += times
-        parts[part] = [{"fault": fault, "what happened": what, "times": n} for (fault, what), n in sorted(counts.items())]
-    return parts
+    return {
+        part: [{"fault": fault, "what happened": what, "times": n} for (fault, what), n in sorted(counts.items())]
+        for part, counts in parts.items()
+    }
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
-from scoat_lib import metrics, report, weights
+from scoat_lib import metrics, report, rule, weights
 from scoat_lib.training import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,16 +23,18 @@ NEARLY_NONE = 10  # lesion voxels
 def quiet(results: list[dict], threshold: float) -> dict | None:
     """The most that runs marked, in cm³, in a scan with next to no lesion that they had not seen; None where there is no such.
 
-    Without mirror image and smoothing. {"ml", "scan", "lesion voxels", "threshold"}
+    Without mirror image and smoothing, at the highest threshold that the runs counted at and that is not above `threshold`.
+    {"ml", "scan", "lesion voxels", "threshold"}
     """
     found = []
     for result in results:
         for scan, counts in result["patients"].items():
             lesion, measured = counts["tp"] + counts["fn"], result["measures"][scan]
             if lesion < NEARLY_NONE:
-                tp, fp, _ = measured["thresholds"][f"{threshold:g}"]
+                counted = max((t for t in measured["thresholds"] if float(t) <= threshold + 1e-9), key=float)
+                tp, fp, _ = measured["thresholds"][counted]
                 volume = round((tp + fp) * measured["voxel_mm3"] / 1000, 1)
-                found.append({"ml": volume, "scan": scan, "lesion voxels": lesion, "threshold": threshold})
+                found.append({"ml": volume, "scan": scan, "lesion voxels": lesion, "threshold": float(counted)})
     return max(found, key=lambda one: one["ml"], default=None)
 
 
@@ -65,10 +67,18 @@ def main() -> None:
         **card,
     )
 
-    row = report.summary(same).loc[recipe["network"]]
-    for column in ("DSC, ≥ 1000 voxels", "DSC, all", "DSC, pooled"):
-        print(f"| {column} | {row[column]:.1f} |")
-    print(f"| operating point {card['inference']} | {point['best']['primary']:.1f} |")
+    every = report.per_patient(same)
+    large = every[every.lesion_voxels >= report.LEAST]
+    chosen = next(r for r in point["rows"] if all(r[k] == v for k, v in card["inference"].items()))
+    for what, frame, values in (
+        *((f"{m}, ≥ {report.LEAST} voxels", large, 100 * large[m]) for m in ("DSC", "SEN", "PPV")),
+        ("DSC, all", every, 100 * every.DSC),
+        (f"operating point {card['inference']}", large, large.index.map(chosen["patients"])),
+        ("best point of the others", large, large.index.map(point["left out"])),
+    ):
+        found = rule.interval(values, frame.fold)
+        print(f"| {what} | {found.patients} | {found.mean:.1f} | {found.low:.1f} … {found.high:.1f} |")
+    print(f"| DSC, pooled | {len(every)} | {report.summary(same).loc[recipe['network'], 'DSC, pooled']:.1f} | |")
     for result in sorted(same, key=lambda r: r["recipe"]["fold"]):
         for patient, counts in result["patients"].items():
             values = [f"{100 * v:.1f}" for v in metrics.from_counts(counts).values()]

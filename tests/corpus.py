@@ -1,5 +1,6 @@
 """Small NIfTI files of every kind that a hospital or a bad day could send: for test_corpus.py, from a seed.
 
+Two generators: of noise, for what a file can be, and of phantoms, for what its values and its place in the patient can be.
 `make(folder)` writes them and yields (kind, path, expected): expected is voxels and affine of a file that must be read right,
 the words of which one must stand in the ScanError of a file that must be refused, or None for a file of the fuzzer, which may
 be either but nothing else.
@@ -15,6 +16,9 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+
+from scoat_lib import phantom
+from scoat_lib.scan import Scan
 
 TIMES = 10  # files of each fault
 DTYPES = ("u1", "i1", "i2", "u2", "i4", "u4", "i8", "f4", "f8")
@@ -208,6 +212,81 @@ def make(folder: Path, seed: int = 0, fuzzed: int = 120) -> Iterator[tuple[str, 
     for kind, suffix, content, words in _faulty(rng):
         yield kind, write(suffix, content), words
     yield from ((kind, write(suffix, content), None) for kind, suffix, content, _ in _fuzzed(rng, fuzzed))
+
+
+REFUSED, WARNED, FINE = "refused", "warned", "fine"
+PADDING = (None, -1000, -1024, -1500, -2000, -2048, -3024, -4000, -10_000, -32_768)  # what lies outside the field of view
+TURNED = ("front and back", "head and foot", "left and right")  # of `Scan.axial`'s axes: rows, slices, columns
+
+
+def _chest_faults(k: int, chest: Scan) -> Iterator[tuple[str, bytes, str, str]]:
+    """The k-th phantom with one fault each: kind, bytes, outcome, a pattern of what is said."""
+    hu, affine = chest.voxels.astype(np.int32), np.asarray(chest.affine)
+    outside = np.hypot(*np.mgrid[-1:1:64j, -1:1:64j]) > 0.97
+
+    def stored(voxels, padding=None, **header) -> bytes:
+        """As int16, or int32 where that is too short."""
+        voxels = voxels.copy()
+        if padding is not None:
+            voxels[outside] = padding
+        short = voxels.min() >= -32_768 and voxels.max() <= 32_767
+        return _bytes(voxels.astype(np.int16 if short else np.int32), affine, **header)
+
+    def with_header(at: int, values, codes: tuple[int, int]) -> bytes:
+        """The phantom as it is, 4-byte numbers written into its header, and the codes of qform and sform."""
+        image = nib.Nifti1Image(hu.astype(np.int16), affine)
+        image.header.set_xyzt_units("mm")
+        image.set_qform(affine, 1)
+        raw = bytearray(image.to_bytes())
+        raw[at : at + 4 * len(values)] = np.array(values, "<f4").tobytes()
+        raw[252:256] = np.array(codes, "<i2").tobytes()
+        return bytes(raw)
+
+    padding, size = PADDING[k], list(chest.spacing)
+    yield "a chest, padded or not", stored(hu, padding), FINE, ""
+    yield "HU stored with an offset of 1024", stored(hu + 1024, padding), REFUSED, r"not in Hounsfield.*subtract 10\d\d"
+    padded = None if padding is None or padding > -2000 else padding  # as it is once -1024 is added twice
+    yield "an offset of -1024 applied twice", stored(hu - 1024, padded), REFUSED, r"not in Hounsfield.*add (99|10\d)\d"
+    yield "inverted grey", stored(-hu, padding), REFUSED, "not in Hounsfield.*looks inverted"
+    by = (-700, -500, -300, -200, -100, -60, 60, 100, 200, 300)[k]
+    yield "HU shifted by some hundred", stored(hu + by), WARNED, f"; {'subtract' if by > 0 else 'add'} \\d+ to bring both there"
+    grey = np.clip((hu + 1250) * 255 / (1500 + 50 * k), 0, 255).astype(np.uint8)
+    yield "an 8-bit picture", _bytes(grey, affine), REFUSED, "not in Hounsfield units.*8-bit picture"
+    yield "cut off below muscle", stored(np.clip(hu, -1000, 20 - 25 * k)), WARNED, "what is denser was cut off"
+    ways = [bool(k % 7 + 1 & bit) for bit in (1, 2, 4)]
+    axes = tuple(slice(None, None, -1 if way else 1) for way in (ways[1], ways[0], ways[2]))
+    turned = chest.with_axial(chest.axial()[axes]).voxels
+    pairs = ", ".join(name for name, way in zip(TURNED, ways, strict=True) if way)
+    yield "a patient who lies otherwise than the header says", stored(turned), WARNED, f"{pairs} seems? reversed"
+    moved = affine.copy()
+    moved[:, k % 3] *= -1
+    moved[2, 3] += 5 * k
+    image = nib.Nifti1Image(hu.astype(np.int16), affine)
+    image.set_sform(affine, 1)
+    image.set_qform(moved, 1)
+    yield "two places", image.to_bytes(), WARNED, "its sform .* and its qform .* place it up to"
+    size[k % 3] *= 1.05 + 0.1 * k
+    yield "a pixdim against the sform", with_header(80, size, (k % 2, 1)), REFUSED, "its sform gives a voxel spacing"
+    size[k % 3] = (0, -1, np.nan, np.inf)[k % 4]
+    yield "a voxel side that is none", with_header(80, size, (1, 0)), REFUSED, "its header gives a voxel of"
+    slope = with_header(112, [(-1) ** k * np.inf, k], (1, 1))
+    yield "a slope that is infinite", slope, REFUSED, r"multiplies by -?inf"
+    huge = hu.astype(float)
+    huge[tuple(5 + k for _ in range(3))] = 1e39 * (-1) ** k
+    yield "numbers too large for float32", _bytes(huge, affine), REFUSED, "1 voxels are NaN or infinite, or too large"
+
+
+def chests(folder: Path) -> Iterator[tuple[str, Path, str, str]]:
+    """Ten phantom patients with every fault of scale or place, one file after the other.
+
+    (kind, path, REFUSED, WARNED or FINE, a regular expression of what must be said).
+    """
+    for k in range(TIMES):
+        chest = phantom.patient(100 + k, (64, 64, 32), volume=20.0 * k, scanner="ab"[k % 2]).scan
+        for number, (kind, raw, outcome, pattern) in enumerate(_chest_faults(k, chest)):
+            path = folder / f"chest-{k}-{number:02d}.nii.gz"
+            path.write_bytes(gzip.compress(raw, 1))
+            yield kind, path, outcome, pattern
 
 
 def faults() -> list[str]:

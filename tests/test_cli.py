@@ -253,6 +253,7 @@ def small(data_folder, tmp_path):
     return path
 
 
+@pytest.mark.fault("the scan itself as the mask's place, however spelt", "refused; the scan is whole")
 def test_the_scan_is_never_its_masks_place(small, tmp_path):
     kept = small.read_bytes()
     (tmp_path / "sub").mkdir()
@@ -279,6 +280,7 @@ def one_line(done):
     return lines[0]
 
 
+@pytest.mark.fault("names and places that cannot be", "one line, exit code 3")
 def test_every_error_is_one_line(small, data_folder, tmp_path):
     (tmp_path / "folder.nii").mkdir()
     (tmp_path / "file").write_text("x")

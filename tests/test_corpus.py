@@ -2,9 +2,9 @@
 
 import contextlib
 import gzip
-import json
-import subprocess
-import sys
+import os
+import re
+import signal
 import time
 import tracemalloc
 import warnings
@@ -17,9 +17,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from scoat_lib import segmentation
 from scoat_lib.scan import Scan, ScanError
 
-SLOW = 5.0  # s of a processor
+SLOW, HANG = 5.0, 60  # s of a processor; s on the clock, for what waits without computing
 TIMES, FLOOR = 4, 2 << 20  # bytes: a file may take so many times what its voxels hold; a small one what reading takes at all
 
 
@@ -35,6 +36,22 @@ def honest(path) -> int:
     return max(size, len(packed))
 
 
+@contextlib.contextmanager
+def no_hang():
+    """An end to what waits for ever: TimeoutError."""
+
+    def end(*_):
+        raise TimeoutError(f"has not ended after {HANG} s")
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.alarm(HANG)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 @pytest.fixture(scope="module")
 def met(tmp_path_factory):
     """What became of each file: (kind, expected, "read", "refused" or the exception's name, what was wrong)."""
@@ -47,7 +64,7 @@ def met(tmp_path_factory):
         before, _ = tracemalloc.get_traced_memory()
         wrong = ""
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), no_hang():
                 warnings.simplefilter("ignore")
                 scan = Scan.load(path)
         except ScanError as error:
@@ -68,6 +85,9 @@ def met(tmp_path_factory):
                 voxels, affine = expected
                 if not np.allclose(scan.voxels, voxels, atol=1e-3) or not np.allclose(scan.affine, affine, atol=1e-4):
                     wrong = "read wrong"
+                cubic_mm = abs(np.linalg.det(affine[:3, :3]))
+                if not np.isclose(scan.volume(), np.count_nonzero(voxels) * cubic_mm / 1000, rtol=1e-4):
+                    wrong = "its volume is wrong"
         seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
         if not wrong and seconds > SLOW:
             wrong = f"slow: {seconds:.0f} s"
@@ -82,45 +102,90 @@ def test_every_file_is_read_right_or_refused_in_words(met, tried):
     assert len(met) >= 500
     assert [f"{kind}: {outcome}, {wrong}" for kind, _, outcome, wrong in met if wrong] == []
     assert {outcome for *_, outcome, _ in met} <= {"read", "refused"}
-    words = {"read": "read, values and affine right", "refused": "refused, with its name and the reason"}
+    words = {"read": "read; values, affine and volume right", "refused": "refused, with its name and the reason"}
     for kind, expected, outcome, _ in met:
         bad = isinstance(expected, tuple) and isinstance(expected[0], str)
         what = "an undamaged file" if not bad and expected is not None else kind
         tried(f"scan: {what}", words[outcome] if expected is not None else "read, or " + words["refused"])
 
 
-PROGRAM = """
-import json, resource, sys, warnings
-from scoat_lib.scan import Scan, ScanError
-warnings.simplefilter("ignore")
-said = []
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for path in sys.argv[1:]:
-    try:
-        Scan.load(path)
-        said.append("read")
-    except ScanError as error:
-        said.append(str(error))
-print(json.dumps([(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024, said]))
-"""
+def test_chests_of_a_wrong_scale_or_place_are_refused_or_doubted(tmp_path, tried):
+    """What `scoat segment` and `scoat_lib.segment` ask before they segment."""
+    words = {
+        corpus.REFUSED: "refused, with its name and the reason",
+        corpus.WARNED: "a warning that says it",
+        corpus.FINE: "read, nothing is said",
+    }
+    wrong, times = [], Counter()
+    for kind, path, outcome, pattern in corpus.chests(tmp_path):
+        try:
+            with no_hang():
+                doubts = segmentation.doubts(Scan.load(path))
+            what, text = corpus.WARNED if doubts else corpus.FINE, " | ".join(doubts)
+        except ScanError as error:
+            what, text = corpus.REFUSED, str(error)
+        named = what != corpus.REFUSED or str(path) in text
+        if what != outcome or not named or not re.search(pattern, text):
+            wrong.append(f"{kind}, {path.name}: {what}, {text}")
+        times[kind] += 1
+        tried(f"scan: {kind}", words[what])
+    assert wrong == []
+    assert len(times) == 13
+    assert set(times.values()) == {corpus.TIMES}
+
+
+def test_security_says_how_many_broken_files_are_tried(met):
+    broken = sum(expected is None or isinstance(expected[0], str) for _, expected, *_ in met)
+    said = " ".join((Path(__file__).parents[1] / "SECURITY.md").read_text().split())
+    assert (
+        f"{broken} broken or mutated files and {12 * corpus.TIMES} scans of a wrong scale or place are part of the tests"
+        in said
+    )
+
+
+@pytest.mark.fault("scan: a pipe that nobody writes to", "refused, with its name and the reason")
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz", "x"])
+def test_a_pipe_is_refused_at_once(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    (tmp_path / f"link-{name}").symlink_to(tmp_path / name)
+    for path in (tmp_path / name, tmp_path / f"link-{name}"):
+        with no_hang(), pytest.raises(ScanError, match=rf"{name}: is no file that can be read again \(a pipe or a device\)"):
+            Scan.load(path)
 
 
 def _peak(*paths) -> tuple[int, list[str]]:
-    """Bytes by which reading files, one after the other, raises the peak of a process of its own, and what it says of each."""
-    words = [sys.executable, "-c", PROGRAM, *map(str, paths)]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+    """Bytes that reading files, one after the other, takes at most, and what is said of each.
+
+    Counted by Python's own allocations: the peak of a process is its parent's after a fork, and hides what is smaller.
+    """
+    said = []
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    try:
+        for path in paths:
+            try:
+                Scan.load(path)
+                said.append("read")
+            except ScanError as error:
+                said.append(str(error))
+        return tracemalloc.get_traced_memory()[1] - before, said
+    finally:
+        tracemalloc.stop()
 
 
-@pytest.mark.parametrize(("dtype", "suffix"), [("i2", ".nii"), ("i2", ".nii.gz"), ("f8", ".nii.gz")])
-def test_a_large_scan_takes_at_most_four_times_its_size(dtype, suffix, tmp_path):
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize(("dtype", "suffix"), [("u1", ".nii"), ("i2", ".nii"), ("i2", ".nii.gz"), ("f8", ".nii.gz")])
+def test_a_large_scan_takes_at_most_four_times_its_size(dtype, suffix, scaled, tmp_path):
+    """A slope makes float32 of it, which is four times a byte already, so that the byte itself comes on top."""
     voxels = np.random.default_rng(0).integers(0, 200, (160, 160, 96)).astype(dtype)
     path = tmp_path / f"scan{suffix}"
-    nib.save(nib.Nifti1Image(voxels, np.diag([0.8, 0.8, 2, 1])), path)
+    raw = bytearray(nib.Nifti1Image(voxels, np.diag([0.8, 0.8, 2, 1])).to_bytes())
+    if scaled:
+        raw[112:120] = np.array([1500 / 255, -1250], "<f4").tobytes()  # scl_slope, scl_inter
+    path.write_bytes(gzip.compress(raw, 1) if suffix == ".nii.gz" else raw)
     peak, said = _peak(path)
     assert said == ["read"]
-    assert peak < TIMES * voxels.nbytes + FLOOR
+    assert peak < max(TIMES * voxels.nbytes, (voxels.itemsize + 4) * voxels.size if scaled else 0) + FLOOR
 
 
 def test_a_header_that_lies_about_its_size_takes_no_memory(tmp_path, tried):

@@ -6,9 +6,12 @@ import hashlib
 import http.server
 import importlib.util
 import io
+import json
 import struct
+import subprocess
 import threading
 import time
+import types
 import zipfile
 from email.utils import formatdate
 from pathlib import Path
@@ -19,7 +22,8 @@ import pytest
 
 from scoat_lib import phantom, upright
 from scoat_lib import record as known
-from scoat_lib.cohort import Cohort, find_cases
+from scoat_lib.cohort import MASKS, RECORD_SIZE, SCANS, Cohort, download_folder, find_cases
+from scoat_lib.exercises import scans, scans_for
 from scoat_lib.scan import Scan
 
 spec = importlib.util.spec_from_file_location("download", Path(__file__).parents[1] / "data" / "download.py")
@@ -103,6 +107,68 @@ def test_the_record_loads_through_the_cohorts_code(record, tmp_path, capsys):
     assert cohort.size == (32, 32)
     assert not (tmp_path / "data" / ".archives").exists()
     assert not (tmp_path / "data" / "Lung_Mask").exists()  # was not asked for
+
+
+def test_the_size_that_is_said_is_the_commands():
+    assert f"scans and infection masks, {RECORD_SIZE}," in download.__doc__
+
+
+def test_a_chapter_at_real_scale_never_falls_back_to_phantoms(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCOAT_CACHE", str(tmp_path))
+    for scale in ("quick", "paper"):
+        assert scans_for(scale) == ""
+    with pytest.raises(ValueError, match=rf'set data = "download" to fetch the public record \({RECORD_SIZE}, to .*d\.py'):
+        scans_for("real")
+    assert scans_for("real", "ct") == "ct"
+    for part in (SCANS, MASKS):
+        (download_folder() / part).mkdir(parents=True)
+    assert scans_for("real") == str(download_folder())
+    monkeypatch.setenv("SCOAT_DATA", "elsewhere")
+    assert scans_for("real") == "elsewhere"
+
+
+def test_a_chapter_that_asks_gets_the_record_and_hears_how_large_it_is(record, tmp_path, monkeypatch, capsys):
+    _, url, hashes = record
+    ours = types.SimpleNamespace(main=lambda words: download.main([*words, "--mirror", url, "--quiet"], hashes))
+    monkeypatch.setattr(scans, "_downloader", lambda: ours)
+    monkeypatch.setenv("SCOAT_CACHE", str(tmp_path / "cache"))
+    folder = scans_for("real", "download")
+    assert capsys.readouterr().out.startswith(f"fetching the public record, {RECORD_SIZE}, to {folder}")
+    assert {case.name for case in find_cases(folder)} == set(CASES)
+    Handler.requests.clear()
+    assert scans_for("real", "download") == scans_for("real") == folder
+    assert not Handler.requests
+    assert not capsys.readouterr().out
+    hashes["COVID-19-CT-Seg_20cases.zip"] = "0" * 64  # not the published file
+    monkeypatch.setenv("SCOAT_CACHE", str(tmp_path / "other"))
+    with pytest.raises(ValueError, match="was not fetched"):
+        scans_for("real", "download")
+
+
+def test_the_package_alone_takes_the_downloads_program_from_the_commit_it_was_installed_from(tmp_path, monkeypatch):
+    """As on Colab, where pip leaves no copy of the project."""
+    assert scans._downloader().HASHES == download.HASHES  # in a copy: its own
+    project = tmp_path / "project"
+    (project / "data").mkdir(parents=True)
+    git = ["git", "-C", str(project), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for content in ("kept = 1", "kept = 2"):
+        (project / scans.SCRIPT).write_text(content)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-q", "-m", content], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD~1"], check=True, capture_output=True, text=True).stdout.strip()
+    monkeypatch.setattr(scans, "__file__", str(tmp_path / "installed" / "scoat_lib" / "exercises" / "scans.py"))
+    monkeypatch.setenv("SCOAT_CACHE", str(tmp_path / "cache"))
+    said = {"url": project.as_uri(), "vcs_info": {"vcs": "git", "commit_id": commit}}
+    ours = types.SimpleNamespace(read_text=lambda name: json.dumps(said) if name == "direct_url.json" else None)
+    monkeypatch.setattr(scans.metadata, "distribution", lambda name: ours)
+    assert scans._downloader().kept == 1
+    said["vcs_info"]["commit_id"] = "f" * 40
+    with pytest.raises(ValueError, match="could not be fetched"):
+        scans._downloader()
+    del said["vcs_info"]
+    with pytest.raises(ValueError, match=r"not installed from git.*python data/download\.py"):
+        scans._downloader()
 
 
 def test_8_bit_lung_windows_become_hounsfield_units(record, tmp_path):

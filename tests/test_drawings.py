@@ -250,3 +250,20 @@ def test_the_path_tells_what_the_weights_say():
     assert "own pixels" in changed
     assert "above 0.5" in changed
     assert "mirror" not in changed
+
+
+@pytest.mark.parametrize("network", ["unet", "unetpp"])
+def test_a_step_lights_one_node_with_what_it_takes_and_all_of_that_is_there(network):
+    steps, done = drawings.order(network), []
+    for number, step in enumerate(steps, 1):
+        (i, j, inputs) = re.fullmatch(rf"step {number} of {len(steps)}: X\((\d),(\d)\) takes (.*)", step.text).groups()
+        named = [(int(a), int(b)) for a, b in re.findall(r"X\((\d),(\d)\)", inputs)]
+        assert named == drawings.takes(int(i), int(j), network)
+        assert set(named) <= set(done), "not computed yet"
+        (lit,) = re.findall(r'<g class="now">.*?</g>', step.svg)
+        assert f">X({i},{j})<" in lit
+        assert step.svg.count('<g class="done">') == len(done)
+        assert step.svg.count("<g class=") == len(steps)
+        assert step.svg.count('class="e ') == len(named)
+        assert step.svg.count(f'id="drawing-order-{number}"') == 1
+        done.append((int(i), int(j)))

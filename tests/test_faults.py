@@ -4,6 +4,7 @@ The disks are real ones: a small tmpfs and a read-only mount, in a mount namespa
 does to each command is tried in one interpreter for all of them: this file, as a script.
 """
 
+import ast
 import contextlib
 import errno
 import functools
@@ -30,13 +31,87 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scoat_lib import experiments, files, training
+from scoat_lib import experiments, files, phantom, training
 from scoat_lib.cli import main
 from scoat_lib.cohort import find_cases
 from scoat_lib.scan import Scan, ScanError, on_grid_of
 from scoat_lib.training import Deadline
 
 ROOT = Path(__file__).parents[1]
+
+
+# the table
+
+NAMED = {  # what the table must count, and how tests call it
+    "scale": ("offset of 1024", "applied twice", "inverted grey", "padded or not", "8-bit picture", "cut off below muscle"),
+    "place": ("sform and qform of two sizes", "pixdim against the sform", "neither sform nor qform", "metres", "microns"),
+    "anatomy": ("two places", "lies otherwise than the header says", "voxel side", "slope that is infinite"),
+    "damage": (
+        "bit flipped",
+        "cut off, packed",
+        "two files joined",
+        "bytes after the end",
+        "32 000³",
+        "web page",
+        "LFS",
+        "unpacks to",
+    ),
+    "identity": ("two devices",),
+    "loss": ("the scan itself as the mask's place", "one of the scans as an output"),
+    "errors": (
+        "names and places that cannot be",
+        "foreign recipe.json",
+        "foreign or half JSON",
+        "damaged checkpoint",
+        "page that cannot",
+    ),
+    "downloads": ("Retry-After", "redirections in a circle", "bomb of an archive", "leads out of the folder", "Content-Length"),
+    "kills": ("SIGKILL: ", "SIGKILL while a folder"),
+    "disks and clocks": ("clock set back", "two trainings", "Dask worker", "Dask scheduler"),
+    "numbers": ("diverges", "batches of 1, 4, 16", "another order or direction of its axes"),
+    "other pictures": ("picture of another kind",),
+    "strangers": ("pickle of a stranger", "checkpoint of a stranger", "a pipe that nobody writes to"),
+}
+
+
+def marked(path: Path) -> list[str]:
+    """The faults that a file of tests notes: the first word of each marker and of each call of `tried`."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if (
+            isinstance(node, ast.Call)
+            and node.args
+            and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("fault", "tried")
+        ):
+            constants = (part.value for part in ast.walk(node.args[0]) if isinstance(part, ast.Constant))
+            found.append("".join(map(str, constants)))
+    return found
+
+
+def test_every_marked_fault_is_counted_and_every_named_one_is_marked():
+    """Code against code: what a long run then counts stands in results/faults/table.json."""
+    import corpus
+
+    from studies import faults
+
+    by_file = {path.stem: marked(path) for path in (ROOT / "tests").rglob("test_*.py")}
+    assert {name for name, found in by_file.items() if found} <= set(faults.PARTS)
+    assert set(faults.PARTS) <= set(by_file)
+    chest = phantom.patient(1, (64, 64, 32)).scan
+    kinds = [*corpus.faults(), *(kind for kind, *_ in corpus._chest_faults(0, chest))]
+    everything = [fault for name in faults.PARTS for fault in by_file[name]] + kinds
+    assert [word for words in NAMED.values() for word in words if not any(word in fault for fault in everything)] == []
+
+
+def test_two_files_of_tests_may_share_a_part_of_the_table(tmp_path, monkeypatch):
+    from studies import faults
+
+    monkeypatch.setattr(faults, "PARTS", {"test_a": "one", "test_b": "one", "test_c": "two"})
+    for name, rows in (("test_a", [["x", "seen", 2]]), ("test_b", [["x", "seen", 3], ["y", "seen", 1]]), ("test_c", [])):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"test": rows}))
+    found = faults.gathered(tmp_path)
+    assert [(row["fault"], row["times"]) for row in found["one"]] == [("x", 5), ("y", 1)]
+    assert found["two"] == []
 
 
 # two at once
@@ -193,19 +268,79 @@ def test_a_clock_set_back_changes_no_run(prepared, tmp_path, monkeypatch, tried)
 # what lies where ours belongs
 
 
-@pytest.mark.parametrize("text", ['{"recipe": {"net', "", '{"name": 1}', "[1]", "\0\5", "<html>"])
+FOREIGN = (
+    '{"recipe": {"net',
+    "",
+    '{"name": 1}',
+    "[1]",
+    "\0\5",
+    "<html>",
+    '{"recipe": [], "data": {}, "patients": {}}',
+    '{"recipe": {}, "data": {}, "patients": {}}',
+    '{"recipe": {"width": "8"}, "data": {"name": "d"}, "patients": {}}',
+    '{"recipe": {"seed": true}, "data": {"name": "d"}, "patients": {}}',
+    '{"recipe": {}, "data": {"name": "d"}, "patients": {"a": {"tp": 1}}}',
+    '{"recipe": {}, "data": {"name": "d"}, "patients": {}, "measures": {"a": {"lesions": [3]}}}',
+    '{"recipe": {}, "data": {"name": "d"}, "patients": {}, "folds": 5}',
+    "[" * 100_000,
+)
+
+
+@pytest.mark.parametrize("text", FOREIGN, ids=range(len(FOREIGN)))
 def test_a_foreign_or_half_result_is_named(text, tmp_path, tried):
     path = tmp_path / f"{'0' * 20}.json"
     path.write_text(text)
-    code, words = said(scoat, "report", "--results", tmp_path)
-    assert code == 3
-    assert words.count("\n") == 1
-    assert str(path) in words
+    for more in ([], ["--claims"]):
+        code, words = said(scoat, "report", "--results", tmp_path, *more)
+        assert code == 3
+        assert words.count("\n") == 1
+        assert str(path) in words
     path.rename(tmp_path / "foreign.json")
     code, words = said(scoat, "report", "--results", tmp_path)
     assert code == 3
     assert words.splitlines()[0].startswith(f"scoat: warning: {tmp_path / 'foreign.json'}: is no result")
-    tried("a foreign or half JSON file among the results", "named, in one line", 2)
+    tried("a foreign or half JSON file among the results", "named, in one line", 3)
+
+
+IDENTITY = {"recipe": {}, "data": "", "split": {}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"recipe": []}, "recipe is a list of 0"),
+        ({"recipe": {"epochs": "3"}}, "epochs is '3'"),
+        ({"recipe": {"net": 1}}, "has no field net"),
+        ({"recipe": {"network": "another"}}, "network 'another' is unknown"),
+        ({"split": []}, "split is a list of 0"),
+        ({"split": {"test": "a"}}, "test is 'a', not a list"),
+    ],
+)
+def test_a_foreign_recipe_in_a_runs_folder_is_named(changes, reason, tmp_path, tried):
+    path = tmp_path / "run" / "recipe.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(IDENTITY | changes))
+    code, words = said(scoat, "evaluate", path.parent, "--results", tmp_path / "r")
+    assert code == 3
+    assert words.count("\n") == 1
+    assert words.startswith(f"scoat: {path}: ")
+    assert reason in words
+    tried("a foreign recipe.json in a run's folder", "named, in one line")
+
+
+def test_what_nobody_foresaw_is_one_line_too_and_a_traceback_for_who_asks(tmp_path, monkeypatch):
+    from scoat_lib import report
+
+    monkeypatch.setattr(report, "load", lambda _: {}["nothing"])
+    code, words = said(scoat, "report", "--results", tmp_path)
+    assert code == 3
+    assert words == (
+        "scoat: something was met that nobody foresaw (KeyError: 'nothing'); set SCOAT_DEBUG=1 for the whole story\n"
+    )
+    monkeypatch.setenv("SCOAT_DEBUG", "1")
+    code, words = said(scoat, "report", "--results", tmp_path)
+    assert code == -1
+    assert "Traceback" in words
 
 
 @pytest.mark.parametrize("text", ["", "epoch,loss\n1,0.", "epoch,loss\n1,half", "\0"])
@@ -233,6 +368,29 @@ def test_a_mask_in_any_of_48_orientations_is_brought_to_its_scans_grid(data_fold
     nib.save(elsewhere, tmp_path / "elsewhere.nii.gz")
     with pytest.raises(ScanError, match="mm away from its scan"):
         on_grid_of(Scan.load(tmp_path / "elsewhere.nii.gz", mask=True), scan)
+
+
+@pytest.mark.fault("a page that cannot be written under its name", "one line before any work")
+def test_a_page_that_cannot_be_written_is_said_before_any_work(data_folder, tmp_path, monkeypatch):
+    from scoat_lib import segmentation
+
+    monkeypatch.setattr(segmentation, "of", lambda *_: pytest.fail("the work was begun"))
+    (tmp_path / "d.html").mkdir()
+    (tmp_path / "e.png").mkdir()
+    (tmp_path / "other.html").write_text("mine")
+    scan, long = find_cases(data_folder)[0].scan, f"{'n' * 245}.html"
+    for page, more, reason in (
+        ("d.html", ["--overwrite"], "d.html: is a folder; give a file name"),
+        ("e.html", ["--overwrite"], "e.png: is a folder; give a file name"),
+        (long, [], "a name of 250 bytes is too long"),
+        ("no/page.html", [], "does not exist; create it first"),
+        ("other.html", [], "other.html: exists already"),
+    ):
+        code, words = said(scoat, "segment", scan, "-o", tmp_path / "m.nii.gz", "--report", tmp_path / page, *more)
+        assert code == 3
+        assert words.count("\n") == 1
+        assert reason in words
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["d.html", "e.png", "other.html"]
 
 
 # disks
@@ -300,6 +458,9 @@ def every_command(state: str, data: Path, folder: Path) -> dict:
     for part in ("COVID-19-CT-Seg_20cases", "Infection_Mask"):
         (named / part).mkdir(parents=True)
         shutil.copy(data / part / scan.name, named / part / "coronacases_001.nii.gz")
+    scans = folder / "scans"
+    scans.mkdir()
+    shutil.copy(scan, scans)
     tiny = ["--data", data, "--width", 4, "--epochs", 1, "--batch", 8, "--size", 64, "--device", "cpu"]
     train = ["train", "--folds", 3, "--lesion-free", 0, *tiny]
     grid = ["experiment", "table3", "--only", "UNet++", "--folds", 0, *tiny]
@@ -308,6 +469,10 @@ def every_command(state: str, data: Path, folder: Path) -> dict:
     commands = {
         "segment": (scoat, "segment", scan, "-o", disk / "mask.nii", "--device", "cpu"),
         "segment --probability": (scoat, "segment", scan, "-o", folder / "m.nii", "--probability", disk / "p.nii"),
+        "segment --report": (scoat, "segment", scan, "-o", folder / "n.nii", "--report", disk / "page.html"),
+        "segment --labels": (scoat, "segment", scan, "-o", disk / "tiny.nii.gz", "--labels", "--threshold", 0.999),
+        "segment, a folder": (scoat, "segment", scans, "-o", disk / "masks"),
+        "segment, a folder, --report": (scoat, "segment", scans, "-o", folder / "masks", "--report", disk / "pages"),
         "train": (scoat, *train, "--runs", disk / "runs"),
         "evaluate": (scoat, "evaluate", run, "--data", data, "--results", disk / "results"),
         "experiment, its runs": (scoat, *grid, "--runs", disk / "w", "--results", folder / "r"),
@@ -420,7 +585,7 @@ def test_a_disk_that_takes_nothing_is_said_in_a_line_and_leaves_nothing_half(met
         if not right or (len(lines) != 1 and not command.startswith("experiment")):
             wrong[command] = (code, text[-600:], files_left)
     assert not wrong
-    assert len(found) == 11
+    assert len(found) == 15
     tried(f"a {state} disk", "one line, exit code 3, nothing half", len(found))
 
 

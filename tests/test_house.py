@@ -50,6 +50,19 @@ def test_the_readmes_commands_exist():
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
+def test_an_installation_says_what_it_does_and_how_large_it_is_before_it_begins():
+    """What make would run, as it would run it; nothing is installed. pip itself is not silenced: it names each file's size."""
+    words = ["make", "--dry-run", "--always-make", ".venv/ready", "TORCH_INDEX=https://example.org"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = [line for line in done.stdout.splitlines() if line]
+    first = lines[0].replace("$(grep -c == requirements.txt)", str((ROOT / "requirements.txt").read_text().count("==")))
+    assert re.match(r'echo "installing into \.venv, once: the \d{3} packages of requirements\.txt, about 2 GB of disk', first)
+    assert "the environment takes 2 GB of disk with the small torch" in (ROOT / "README.md").read_text()
+    fetching = [line for line in lines if "pip install" in line and "--no-deps" not in line]
+    assert len(fetching) == 2
+    assert not [line for line in fetching if " -q" in line]
+
+
 def test_requirements_are_pinned():
     for line in (ROOT / "requirements.txt").read_text().splitlines():
         assert line.startswith("#") or "==" in line, line

@@ -37,42 +37,20 @@ TINY = Recipe(width=4, epochs=3, size=64, folds=3, batch=8, precision="32-true",
 TIMES = [pytest.param(3, id="3 times"), pytest.param(20, id="20 times", marks=pytest.mark.long)]
 
 
-def disturbed(work, check, times: int, seed: int = 0) -> int:
-    """Do `work` in a child and kill it, so many times, `check` after each; then let it end. How many kills came too late."""
-    rng = np.random.default_rng(seed)
-
-    def child() -> int:
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                os.setsid()
-                work()
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        return pid
-
-    began = time.monotonic()
-    _, status = os.waitpid(child(), 0)  # once undisturbed, for the time it takes; whoever calls clears its traces
-    assert status == 0
-    whole, late = time.monotonic() - began, 0
-    yield whole
-    for _ in range(times):
-        pid = child()
-        time.sleep(rng.uniform(0.02, 0.9) * whole)
+def child(work) -> int:
+    """The number of a process that does `work` and ends."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
         try:
-            os.killpg(pid, signal.SIGKILL)
-        except ProcessLookupError:  # not yet a group of its own
-            os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        late += os.WIFEXITED(status)
-        check()
-    _, status = os.waitpid(child(), 0)
-    assert status == 0
-    yield late
+            os.setsid()
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return pid
 
 
 def module(folder: str, name: str):
@@ -98,12 +76,36 @@ def in_child(work) -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def run_disturbed(work, check, clear, times):
-    """`disturbed` from a cleared start; the undisturbed first run only measures the time."""
-    steps = disturbed(work, check, times)
-    next(steps)
+def run_disturbed(work, check, clear, times: int, seed: int = 0) -> int:
+    """Do `work` in a child and kill it, so many times, `check` after each; then let it end. How many kills disturbed it.
+
+    The first run, left alone, tells how long it takes. What a kill leaves is gone on with; a kill that comes after the end is
+    no try, and the work begins anew after it, cleared. AssertionError where fewer than half could disturb.
+    """
+    rng = np.random.default_rng(seed)
+    began = time.monotonic()
+    assert os.waitpid(child(work), 0)[1] == 0
+    whole, killed = time.monotonic() - began, 0
     clear()
-    assert next(steps) < times, "every kill came too late to disturb anything"
+    for _ in range(3 * times):
+        pid = child(work)
+        time.sleep(rng.uniform(0.02, 0.9) * whole)
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except ProcessLookupError:  # not yet a group of its own
+            os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        check()
+        if os.WIFSIGNALED(status):
+            killed += 1
+        else:
+            assert status == 0
+            clear()
+        if killed == times:
+            break
+    assert os.waitpid(child(work), 0)[1] == 0
+    assert killed >= times / 2, f"only {killed} of {times} kills came before the end"
+    return killed
 
 
 def whole_files(folder: Path) -> None:
@@ -125,21 +127,22 @@ def whole_files(folder: Path) -> None:
             assert len({row.count(",") for row in rows}) == 1
 
 
-def a_killed_cache_is_made_whole(data_folder: Path, tmp_path: Path, times: int) -> None:
+def a_killed_cache_is_made_whole(data_folder: Path, tmp_path: Path, times: int) -> int:
     cache = tmp_path / "cache"
     whole = Cohort.open(data_folder, cache=tmp_path / "whole")
 
     def check():
         whole_files(cache)
 
-    run_disturbed(lambda: Cohort.open(data_folder, cache=cache), check, lambda: shutil.rmtree(cache), times)
+    killed = run_disturbed(lambda: Cohort.open(data_folder, cache=cache), check, lambda: shutil.rmtree(cache), times)
     again = Cohort.open(data_folder, cache=cache)
     for name in whole.names:
         np.testing.assert_array_equal(again.images[name], whole.images[name])
         np.testing.assert_array_equal(again.masks[name], whole.masks[name])
+    return killed
 
 
-def killed_training_ends_with_the_same_bits(data_folder: Path, tmp_path: Path, times: int) -> None:
+def killed_training_ends_with_the_same_bits(data_folder: Path, tmp_path: Path, times: int) -> int:
     recipe = replace(TINY, epochs=3)
     cohort, split = experiments.prepare(recipe, data_folder)
 
@@ -147,15 +150,28 @@ def killed_training_ends_with_the_same_bits(data_folder: Path, tmp_path: Path, t
         training.train(recipe, cohort, split, folder, accelerator="cpu", progress=False)
 
     in_child(lambda: work(tmp_path / "alone"))
-    run_disturbed(work, lambda: whole_files(tmp_path / "run"), lambda: shutil.rmtree(tmp_path / "run"), times)
+    killed = run_disturbed(work, lambda: whole_files(tmp_path / "run"), lambda: shutil.rmtree(tmp_path / "run"), times)
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (tmp_path / "alone" / "weights.safetensors").read_bytes()
+    return killed
 
 
-def a_killed_engine_leaves_whole_results(data_folder: Path, tmp_path: Path, times: int) -> None:
+def computed(job) -> tuple[bytes, dict]:
+    """The weights of a run and its result, without what it took and when."""
+    result = json.loads(job.result.read_text())
+    del result["provenance"]
+    for row in result["curve"]:
+        del row["seconds"]
+    return (job.folder / "weights.safetensors").read_bytes(), result
+
+
+def a_killed_engine_leaves_whole_results(data_folder: Path, tmp_path: Path, times: int) -> int:
     recipes = [replace(TINY, epochs=1, seed=seed) for seed in (31, 32)]
-    jobs = engine.jobs(recipes, data_folder, results=str(tmp_path / "r"), runs=str(tmp_path / "w"))
+    jobs, alone = (
+        engine.jobs(recipes, data_folder, results=str(tmp_path / f"r{more}"), runs=str(tmp_path / f"w{more}"))
+        for more in ("", "-alone")
+    )
 
-    def work():
+    def work(jobs=jobs):
         assert [engine.perform(job) for job in jobs] == [engine.DONE] * 2
 
     def check():
@@ -165,24 +181,28 @@ def a_killed_engine_leaves_whole_results(data_folder: Path, tmp_path: Path, time
         shutil.rmtree(tmp_path / "r")
         shutil.rmtree(tmp_path / "w")
 
-    run_disturbed(work, check, clear, times)
+    in_child(lambda: work(alone))
+    killed = run_disturbed(work, check, clear, times)
     assert engine.missing(jobs) == []
     assert engine.fill(jobs, progress=False) == engine.Outcome()
+    assert [computed(job) for job in jobs] == [computed(job) for job in alone]
+    return killed
 
 
-def a_killed_segmentation_leaves_no_half_mask(data_folder: Path, tmp_path: Path, times: int) -> None:
+def a_killed_segmentation_leaves_no_half_mask(data_folder: Path, tmp_path: Path, times: int) -> int:
     scan, segmenter = Scan.load(find_cases(data_folder)[0].scan), load()
 
     def work(name="mask.nii.gz"):
         inference.segment(segmenter, scan).save(tmp_path / name)
 
     in_child(lambda: work("whole.nii.gz"))
-    run_disturbed(work, lambda: whole_files(tmp_path), lambda: (tmp_path / "mask.nii.gz").unlink(), times)
+    killed = run_disturbed(work, lambda: whole_files(tmp_path), lambda: (tmp_path / "mask.nii.gz").unlink(), times)
     masks = [Scan.load(tmp_path / name).voxels for name in ("mask.nii.gz", "whole.nii.gz")]
     np.testing.assert_array_equal(*masks)
+    return killed
 
 
-def a_killed_unpacking_goes_on(data_folder: Path, tmp_path: Path, times: int) -> None:
+def a_killed_unpacking_goes_on(data_folder: Path, tmp_path: Path, times: int) -> int:
     download = module("data", "download")
     download.SPARE = 0
     archive, folder = tmp_path / "Infection_Mask.zip", tmp_path / "Infection_Mask"
@@ -194,8 +214,9 @@ def a_killed_unpacking_goes_on(data_folder: Path, tmp_path: Path, times: int) ->
     def work():
         download.unpack(archive, folder, progress=False)
 
-    run_disturbed(work, lambda: whole_files(folder) if folder.exists() else None, lambda: shutil.rmtree(folder), times)
+    killed = run_disturbed(work, lambda: whole_files(folder) if folder.exists() else None, lambda: shutil.rmtree(folder), times)
     assert len(list(folder.glob("*.nii.gz"))) == 150
+    return killed
 
 
 class Slow(http.server.BaseHTTPRequestHandler):
@@ -220,7 +241,7 @@ class Slow(http.server.BaseHTTPRequestHandler):
                 time.sleep(0.02)
 
 
-def a_killed_download_goes_on(data_folder: Path, tmp_path: Path, times: int) -> None:
+def a_killed_download_goes_on(data_folder: Path, tmp_path: Path, times: int) -> int:
     download = module("data", "download")
     download.SPARE = 0
     Slow.folder = tmp_path / "served"
@@ -247,7 +268,7 @@ def a_killed_download_goes_on(data_folder: Path, tmp_path: Path, times: int) -> 
 
     try:
         in_child(lambda: work("whole"))
-        run_disturbed(work, check, lambda: shutil.rmtree(tmp_path / "data"), times)
+        killed = run_disturbed(work, check, lambda: shutil.rmtree(tmp_path / "data"), times)
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -256,9 +277,10 @@ def a_killed_download_goes_on(data_folder: Path, tmp_path: Path, times: int) -> 
     for path in (tmp_path / "whole").rglob("*.nii.gz"):
         again = Scan.load(tmp_path / "data" / path.relative_to(tmp_path / "whole"))
         np.testing.assert_array_equal(again.voxels, Scan.load(path).voxels)
+    return killed
 
 
-def a_killed_book_runs_what_is_missing(data_folder: Path, tmp_path: Path, times: int) -> None:
+def a_killed_book_runs_what_is_missing(data_folder: Path, tmp_path: Path, times: int) -> int:
     build = module("book", "build")
     pages = [tmp_path / f"0{number}-page.ipynb" for number in (1, 2)]
     for number, path in enumerate(pages):
@@ -285,11 +307,31 @@ def a_killed_book_runs_what_is_missing(data_folder: Path, tmp_path: Path, times:
         if target.exists():
             whole_files(target)
 
-    run_disturbed(work, check, lambda: shutil.rmtree(target), times)
+    killed = run_disturbed(work, check, lambda: shutil.rmtree(target), times)
     check()
     assert sorted(p.name for p in target.iterdir()) == ["01-page.ipynb", "02-page.ipynb", "runs.json", "seconds.json"], (
         "something is left"
     )
+    return killed
+
+
+def work_that_mostly_ends_at_once(data_folder: Path, tmp_path: Path, times: int) -> int:
+    """For the test of `run_disturbed` itself: one run can be killed, every other one has ended before."""
+    sleep, steps = time.sleep, []
+
+    def work():
+        if len(steps) == 1:
+            sleep(600)
+
+    def until(_):
+        """Instead of a random time."""
+        if len(steps) == 1:
+            sleep(0.05)
+        else:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+
+    time.sleep = until
+    return run_disturbed(work, lambda: steps.append("check"), lambda: steps.append("clear"), times)
 
 
 CASES = {
@@ -309,12 +351,23 @@ CASES = {
 @pytest.mark.parametrize("times", TIMES)
 @pytest.mark.parametrize("case", list(CASES))
 def test_killed_and_started_again(case, times, data_folder, tmp_path, tried):
-    words = [sys.executable, __file__, case, data_folder, tmp_path, times]
-    done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=900)
+    done = started(case, data_folder, tmp_path, times)
     assert done.returncode == 0, done.stderr[-3000:]
-    tried(f"SIGKILL: {case.replace('_', ' ')}", "started again, ended whole and the same; no half file in between", times)
+    killed = int(done.stdout.splitlines()[-1])
+    tried(f"SIGKILL: {case.replace('_', ' ')}", "started again, ended whole and the same; no half file in between", killed)
+
+
+def started(case, *more) -> subprocess.CompletedProcess:
+    """A case in an interpreter of its own, whose last line is how often it was killed in its work."""
+    return subprocess.run([*map(str, [sys.executable, __file__, case, *more])], capture_output=True, text=True, timeout=1800)
+
+
+def test_kills_that_come_after_the_end_do_not_count(tmp_path):
+    done = started("work_that_mostly_ends_at_once", tmp_path, tmp_path, 4)
+    assert done.returncode == 1
+    assert "only 1 of 4 kills came before the end" in done.stderr
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    CASES[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    print(globals()[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])))

@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 from test_kills import TIMES, in_child, run_disturbed, whole_files
 
-from scoat_lib import cli, networks, segmentation, weights
+from scoat_lib import cli, networks, phantom, segmentation, weights
 from scoat_lib.cli import many
 from scoat_lib.cohort import Preprocessing, find_cases
 from scoat_lib.files import PART, BusyError
@@ -80,12 +80,19 @@ def table(output: Path) -> list[dict]:
         return list(csv.DictReader(lines))
 
 
-def test_ten_scans_one_broken(folder, file, tmp_path):
-    for name in "defghi":
-        (folder / f"{name}.nii.gz").hardlink_to(folder / "a.nii.gz")
+def test_ten_scans_one_broken(folder, file, data_folder, tmp_path):
+    """Ten different ones: eight NIfTI files, a DICOM series, and one that is cut off; a page for each."""
+    from test_dicom import write_series
+
+    for case, name in zip(find_cases(data_folder)[3:], "def", strict=True):
+        (folder / f"{name}.nii.gz").write_bytes(case.scan.read_bytes())
+    for seed, name in ((91, "g"), (92, "h")):
+        phantom.patient(seed, (64, 64, 16)).scan.save(folder / f"{name}.nii.gz")
+    series = phantom.patient(93, (64, 64, 16)).scan
+    write_series(folder / "i", series)
     (folder / "broken.nii.gz").write_bytes((folder / "a.nii.gz").read_bytes()[:3000])
-    out = tmp_path / "new" / "masks"
-    words = ["segment", folder, "-o", out, "--weights", file, "--threshold", "0.5", "--threads", 1]
+    out, pages = tmp_path / "new" / "masks", tmp_path / "pages"
+    words = ["segment", folder, "-o", out, "--report", pages, "--weights", file, "--threshold", "0.5", "--threads", 1]
     done = subprocess.run([sys.executable, "-m", "scoat_lib", *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 3, done.stderr[-2000:]
     assert "9 of 10 scans have their mask" in done.stdout
@@ -94,6 +101,8 @@ def test_ten_scans_one_broken(folder, file, tmp_path):
     assert "Traceback" not in done.stderr
     rows = table(out)
     assert [row["name"] for row in rows] == sorted(["broken", *"abcdefghi"])
+    assert sorted(p.name for p in pages.glob("[!.]*")) == sorted(f"{n}{s}" for n in "abcdefghi" for s in (".html", ".png"))
+    assert len({row["volume_cm3"] for row in rows}) == 10
     for row in rows:
         mask = out / f"{row['name']}_mask.nii.gz"
         if row["name"] == "broken":
@@ -107,6 +116,9 @@ def test_ten_scans_one_broken(folder, file, tmp_path):
     alone = segmentation.segment(folder / "b.nii.gz", weights=file, threshold=0.5)
     np.testing.assert_array_equal(Scan.load(out / "b_mask.nii.gz").voxels, alone.mask)
     assert 0 < alone.mask.mean() < 1
+    of_series = Scan.load(out / "i_mask.nii.gz")
+    np.testing.assert_allclose(of_series.affine @ [1, 2, 3, 1], series.affine @ [1, 2, 3, 1], atol=0.01)
+    np.testing.assert_array_equal(of_series.voxels, segmentation.segment(series, weights=file, threshold=0.5).mask)
 
 
 def test_what_is_finished_is_not_done_again(run, folder, counted, tmp_path):
@@ -185,6 +197,20 @@ def test_files_of_others_are_never_replaced_unasked(run, tmp_path):
     assert not (tmp_path / "masks" / "a_mask.nii.gz").exists()
     run(overwrite=True)
     assert Scan.load(theirs, mask=True)
+
+
+@pytest.mark.fault("a foreign record beside the masks", "refused, named; nothing is written")
+@pytest.mark.parametrize(
+    "more", [{}, {"state": 3}, {"state": "done", "row": 3}, {"state": "done", "settings": {}, "files": {}}, {"state": "done"}]
+)
+def test_a_record_that_only_looks_like_ours_is_named(run, tmp_path, more):
+    row = dict.fromkeys(many.COLUMNS, "")
+    content = {"made by": "scoat segment"} | ({"settings": {}, "row": row} if more else {}) | more
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "a.json").write_text(json.dumps(content))
+    with pytest.raises(ScanError, match=r"made otherwise \(a\.json was not made by this command\)"):
+        run()
+    assert [p.name for p in (tmp_path / "masks").iterdir() if not p.name.startswith(".") and p.suffix != ".csv"] == ["a.json"]
 
 
 def test_a_mask_drawn_where_the_command_failed_is_kept(run, folder, tmp_path):
@@ -332,6 +358,7 @@ def test_a_table_of_the_users_own_is_kept(run, tmp_path):
     assert theirs.read_text() == "patient,age\n"
 
 
+@pytest.mark.fault("one of the scans as an output", "refused; the scans are whole")
 def test_an_output_is_never_an_input(run, folder, tmp_path):
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     (tmp_path / "link").symlink_to(folder)
@@ -353,6 +380,7 @@ def test_masks_within_the_folder_of_scans_are_no_scans(run, folder):
     assert list(run(folder / "masks")) == ["a", "b", "c"]
 
 
+@pytest.mark.fault("two on one folder of scans", "the second refused in one line")
 def test_a_second_process_is_told_that_the_folder_is_busy(run, tmp_path):
     (tmp_path / "masks").mkdir()
     with FileLock(tmp_path / "masks" / many.LOCK), pytest.raises(BusyError, match="another scoat is writing here already"):
@@ -375,6 +403,7 @@ def test_one_scan_is_in_memory_at_a_time(run, monkeypatch):
     assert len(alive) == 3
 
 
+@pytest.mark.fault("any error while one scan of many is segmented", "its row says it; the others go on")
 def test_whatever_a_library_raises_is_a_row_but_a_full_disk_stops(run, monkeypatch):
     plain = segmentation.of
 
@@ -548,7 +577,7 @@ def test_memory_stays_flat_over_two_hundred_scans(data_folder, file, tmp_path):
 # --- kills, in an interpreter of its own ------------------------------------------------------------------------------
 
 
-def killed_and_started_again(folder: Path, file: Path, tmp_path: Path, times: int) -> None:
+def killed_and_started_again(folder: Path, file: Path, tmp_path: Path, times: int) -> int:
     out = tmp_path / "killed"
 
     def work(output=out):
@@ -566,26 +595,30 @@ def killed_and_started_again(folder: Path, file: Path, tmp_path: Path, times: in
             assert (out / f"{name}.json").stat().st_mtime_ns == when, f"{name} was done again"
 
     def clear():
+        finished.clear()
         for path in out.iterdir():
             path.unlink()
 
     finished = {}
     in_child(lambda: work(tmp_path / "alone"))
-    run_disturbed(work, check, clear, times)
+    killed = run_disturbed(work, check, clear, times)
     check()
     for name in ("a", "b", "c"):
         masks = [(tmp_path / place / f"{name}_mask.nii.gz") for place in ("killed", "alone")]
         np.testing.assert_array_equal(*(Scan.load(path).voxels for path in masks))
     assert not [p for p in out.iterdir() if p.name.startswith(PART)]
+    return killed
 
 
 @pytest.mark.parametrize("times", TIMES)
-def test_killed_and_started_again(folder, file, tmp_path, times):
+def test_killed_and_started_again(folder, file, tmp_path, times, tried):
     words = [sys.executable, __file__, folder, file, tmp_path, times]
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
+    killed = int(done.stdout.splitlines()[-1])
+    tried("SIGKILL while a folder of scans is segmented", "started again, the same masks; none was done twice", killed)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    killed_and_started_again(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    print(killed_and_started_again(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])))

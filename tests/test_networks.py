@@ -440,6 +440,24 @@ def test_attention_maps_are_those_of_equation_1():
         attention_maps(create("unetpp", width=4), x)
 
 
+def test_a_model_on_another_device_gives_its_maps_and_counts_to_the_cpu(monkeypatch):
+    """As after an epoch on a GPU: the slices are on the CPU. torch's device "meta" stands in, as no GPU is needed for it."""
+    from studies.attention_course import voxels
+
+    left = []
+
+    def cpu(self):
+        left.append(self.device.type)
+        return torch.zeros(self.shape, dtype=self.dtype)  # nothing on "meta" has values to bring
+
+    monkeypatch.setattr(torch.Tensor, "cpu", cpu)
+    model, x = meta("scoatnet", width=4), torch.zeros(2, 1, 64, 64)
+    maps = attention_maps(model, x)
+    assert {value.device.type for value in maps.values()} == {"cpu"}
+    assert left == ["meta"] * 6
+    assert voxels(model, x, x > 0) == [0, 0, 0]
+
+
 def test_the_six_nodes_and_no_other_carry_attention():
     model = create("scoatnet", width=4)
     carrying = [n for n, node in model.nodes.items() if type(node).__name__ == "AttentionNode"]

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,9 +50,41 @@ def test_a_workflow_pins_its_actions_and_asks_for_little(path):
 
 def test_images_are_made_from_the_pins():
     assert "requirements.txt" in (ROOT / "Dockerfile").read_text()
-    assert (ROOT / "binder" / "requirements.txt").read_text().split() == ["-r", "../requirements.txt"]
+    assert (ROOT / "binder" / "requirements.txt").read_text().strip() == "-r ../requirements.txt"
+
+
+def test_the_page_on_colab_leads_to_binder_at_the_one_address(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "book"))
+    import build
+
+    (tmp_path / "colab.md").write_text((ROOT / "book" / "colab.md").read_text())
+    monkeypatch.setattr(build, "minutes", lambda: "20 minutes")
+    build.fill_in(tmp_path, tmp_path)
+    url, branch = build.repository()
+    owner = url.removeprefix("https://github.com/")
+    assert f"](https://mybinder.org/v2/gh/{owner}/{branch}?urlpath=lab/tree/book)" in (tmp_path / "colab.md").read_text()
+
+
+def test_the_images_own_command_needs_nothing_that_is_left_out_of_it():
+    """The suite asks git, and .git is not copied into an image."""
+    (words,) = re.findall(r"^CMD (.+)$", (ROOT / "Dockerfile").read_text(), flags=re.M)
+    command, target = json.loads(words)
+    assert command == "make"
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.M)
+    assert target != "test" or ".git" not in (ROOT / ".dockerignore").read_text().split()
+
+
+def test_the_dev_container_runs_the_code_that_is_edited():
+    """Its environment has the package installed from the image's folder: the clone has to lie exactly there."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
     container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
     assert (ROOT / ".devcontainer" / container["build"]["dockerfile"]).resolve() == ROOT / "Dockerfile"
+    (place,) = re.findall(r"^WORKDIR (\S+)$", dockerfile, flags=re.M)
+    assert f"ENV PATH={place}/.venv/bin:" in dockerfile
+    assert container["workspaceFolder"] == place
+    assert f"target={place}," in container["workspaceMount"]
+    (volume,) = container["mounts"]  # a new volume begins as the image's environment, so nothing is fetched twice
+    assert f"target={place}/.venv,type=volume" in volume
 
 
 GOOD = {
@@ -62,6 +95,8 @@ GOOD = {
     "changelog": "# Changelog\n\n## 1.0.0, 2026-11-30\n- one\n",
     "tags": ["v1.0.0"],
     "card": "trained on upright scans",
+    "named": {"LICENSE": "Copyright (c) 2026 Emmy Noether"},
+    "cite": "year = {2026}, version = {1.0.0}",
 }
 BAD = {
     "origin": ("https://github.com/a/fork", "git's origin is https://github.com/a/fork"),
@@ -69,6 +104,8 @@ BAD = {
     "changelog": ("## 1.0.0, unreleased", "an edition begins with '1.0.0, '"),
     "tags": ([], "no tag v1.0.0"),
     "card": ("and that edition is void", "void"),
+    "named": ({"LICENSE": "Copyright (c) 2026 The SCOAT-Net book's authors"}, "LICENSE: still says"),
+    "cite": ("version = {0.9}", "its BibTeX has version 0.9"),
 }
 
 
@@ -81,6 +118,19 @@ def test_each_stand_in_is_said(name):
     value, words = BAD[name]
     (said,) = module("book/publish_check.py").stand_ins(**GOOD | {name: value})
     assert words in said
+
+
+def test_package_citation_changelog_and_bibtex_are_of_one_edition():
+    """All of the check's own words about this project, but those that wait for a publisher: address, authors, tag."""
+    said = subprocess.run([sys.executable, str(ROOT / "book" / "publish_check.py")], capture_output=True, text=True).stdout
+    waiting = r"_config\.yml: the repository's address|.*name the authors$|git: the last commit has no tag"
+    assert [line for line in said.splitlines() if not re.match(waiting, line)] == []
+    from scoat_lib import __version__
+
+    heading = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.M).group(1)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert heading == f"{__version__}, {citation['date-released']}"
+    assert citation["version"] == __version__
 
 
 def test_authors_and_dates_are_looked_at():

@@ -1,6 +1,7 @@
 """scan.py: what goes in comes out, on every axis order; what cannot be used is refused in words."""
 
 import gzip
+import re
 
 import nibabel as nib
 import numpy as np
@@ -247,6 +248,7 @@ def chest():
     return phantom.patient(seed=2, size=(96, 96, 24), volume=60.0).scan
 
 
+@pytest.mark.fault("an offset of 1024, and inverted grey, with a padding value", "refused, with the shift")
 @pytest.mark.parametrize("padding", [None, -1000, -1024, -2000, -3024, -32768])
 def test_a_scale_is_judged_by_its_mass_whatever_pads_it(chest, padding):
     outside = np.hypot(*np.mgrid[-48:48, -48:48]) > 46
@@ -287,6 +289,49 @@ def test_a_scale_somewhat_off_is_said(chest):
     assert "--calibrate" in note
     with pytest.raises(ScanError, match="one value only"):
         check_hounsfield(Scan(np.full((4, 4, 4), -1000), chest.affine))
+
+
+@pytest.mark.fault("HU that are shifted by 60 to 700", "a warning, with the shift that mends it")
+@pytest.mark.parametrize("padding", [None, -3024])
+@pytest.mark.parametrize("shift", [-700, -500, -300, -250, -200, -150, -100, -60, 60, 90, 130, 200, 300, 400])
+def test_the_shift_that_is_said_mends_it_and_so_does_what_is_advised(chest, shift, padding):
+    voxels = chest.voxels.astype(np.int32) + shift
+    if padding is not None:
+        voxels[np.hypot(*np.mgrid[-48:48, -48:48]) > 46] = padding
+    scan = Scan(voxels, chest.affine)
+    (note,) = check_hounsfield(scan)
+    way, by = re.search(r"; (add|subtract) (\d+) to bring both there", note).groups()
+    assert {"add": 1, "subtract": -1}[way] * int(by) == pytest.approx(-shift, abs=12)
+    if "--calibrate" in note:
+        inside = (chest.voxels < 60) & (voxels != padding)
+        assert np.abs(calibrated(scan).voxels - chest.voxels)[inside].max() < 25
+    assert check_hounsfield(Scan(chest.voxels.astype(np.int32) + 30 * np.sign(shift), chest.affine)) == []
+
+
+@pytest.mark.fault("HU that are stretched or squeezed", "a warning that advises no shift")
+@pytest.mark.parametrize("gain", [0.7, 0.85, 1.15, 1.3, 1.5])
+def test_what_no_shift_would_mend_advises_none(chest, gain):
+    (note,) = check_hounsfield(Scan(np.rint(chest.voxels * gain).astype(np.int32), chest.affine))
+    assert "check its slope" in note
+    assert "to bring both" not in note
+    assert "--calibrate" not in note
+
+
+@pytest.mark.fault("HU cut off below muscle", "a warning that says where")
+@pytest.mark.parametrize("top", [-200, -100, 0, 20])
+def test_a_scan_cut_off_below_muscle_is_said(chest, top):
+    (note,) = check_hounsfield(Scan(np.clip(chest.voxels, -1000, top), chest.affine))
+    assert f"nothing in it is denser than {top} HU: what is denser was cut off" in note
+    assert check_hounsfield(Scan(np.clip(chest.voxels, -1000, 60), chest.affine)) == []
+
+
+def test_a_slice_whose_only_air_is_the_lungs_gets_no_advice(rng):
+    """As the second cohort's crops are: in HU, with a peak at −850 where air's would be."""
+    parts = {-860: 30_000, 45: 20_000}
+    voxels = np.concatenate([rng.normal(hu, 25, n) for hu, n in parts.items()]).reshape(-1, 50, 1)
+    (note,) = check_hounsfield(Scan(voxels, np.eye(4)))
+    assert "whether it shows air outside the body" in note
+    assert "--calibrate" not in note
 
 
 def test_a_mask_in_another_order_of_axes_is_turned(chest, tmp_path):

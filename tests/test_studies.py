@@ -14,6 +14,17 @@ from scoat_lib.weights import load
 ROOT = Path(__file__).parents[1]
 
 
+def test_the_most_that_is_marked_where_next_to_nothing_is_ill():
+    from studies.ship import quiet
+
+    measured = {"voxel_mm3": 1000.0, "thresholds": {"0.2": [3, 60, 4], "0.3": [3, 40, 4], "0.4": [2, 30, 5]}}
+    ill = {"voxel_mm3": 1000.0, "thresholds": {"0.2": [3000, 9000, 4]}}
+    runs = [{"patients": {"s": {"tp": 2, "fn": 5}, "t": {"tp": 3000, "fn": 4}}, "measures": {"s": measured, "t": ill}}]
+    assert quiet(runs, 0.3) == {"ml": 43.0, "scan": "s", "lesion voxels": 7, "threshold": 0.3}
+    assert quiet(runs, 0.35) == quiet(runs, 0.3)  # never less than what 0.35 would mark
+    assert quiet([], 0.3) is None
+
+
 def test_two_readers_are_compared_scan_by_scan(data_folder, tmp_path):
     import shutil
 

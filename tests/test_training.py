@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -272,6 +274,7 @@ def test_a_leak_stops_before_anything_is_written(prepared, tmp_path, tiny_recipe
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.fault("another recipe in a run's folder", "refused; nothing is lost")
 def test_a_folder_holds_one_run(prepared, tmp_path, tiny_recipe):
     recipe = replace(tiny_recipe, epochs=1)
     done = run(recipe, prepared, tmp_path / "run")
@@ -281,6 +284,7 @@ def test_a_folder_holds_one_run(prepared, tmp_path, tiny_recipe):
     assert done.weights.read_bytes() == before
 
 
+@pytest.mark.fault("a training that diverges in its first epoch", "stopped at its step")
 def test_a_loss_that_is_not_finite_stops_the_run(prepared, tmp_path, tiny_recipe, monkeypatch):
     monkeypatch.setattr(training.losses, "create", lambda *_, **__: lambda logits, target: (logits * float("nan")).mean())
     with pytest.raises(TrainingError, match="lower the rate"):
@@ -288,6 +292,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(prepared, tmp_path, tiny_recipe
     assert not (tmp_path / "run" / "checkpoint.ckpt").exists()
 
 
+@pytest.mark.fault("a training that diverges", "stopped at its step; the last good weights are kept")
 def test_a_run_that_diverges_keeps_its_last_good_weights(prepared, tmp_path, tiny_recipe, monkeypatch):
     folder = tmp_path / "run"
     run(tiny_recipe, prepared, folder, at_most=1)
@@ -304,6 +309,24 @@ def test_a_run_that_diverges_keeps_its_last_good_weights(prepared, tmp_path, tin
     assert (folder / "checkpoint.ckpt").read_bytes() == kept
 
 
+@pytest.mark.fault("a checkpoint of a stranger that would run code", "refused in words; nothing of it ran")
+def test_a_checkpoint_that_is_a_strangers_pickle_is_not_opened(prepared, tmp_path, tiny_recipe):
+    from test_weights_inference import Writes
+
+    folder = tmp_path / "run"
+    run(tiny_recipe, prepared, folder, at_most=1)
+    whole = torch.load(folder / "checkpoint.ckpt", weights_only=True)
+    for stranger in ({"model": Writes(tmp_path / "ran")}, whole | {"more": Writes(tmp_path / "ran")}):
+        torch.save(stranger, folder / "checkpoint.ckpt")
+        with pytest.raises(TrainingError, match=r"checkpoint\.ckpt: is damaged or no checkpoint of scoat \(it holds more than"):
+            run(tiny_recipe, prepared, folder)
+        assert not (tmp_path / "ran").exists()
+    torch.save(whole | {"curve": 5}, folder / "checkpoint.ckpt")
+    with pytest.raises(TrainingError, match=r"checkpoint\.ckpt: is damaged \(curve is 5, not a list\)"):
+        run(tiny_recipe, prepared, folder)
+
+
+@pytest.mark.fault("a damaged checkpoint", "named; continued from the one before to the same weights")
 def test_a_damaged_checkpoint_is_named_and_the_one_before_gone_on_with(prepared, tmp_path, tiny_recipe):
     whole = run(tiny_recipe, prepared, tmp_path / "whole")
     folder = tmp_path / "run"
@@ -329,6 +352,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_gone_on_with(prepared,
     assert same_weights(run(tiny_recipe, prepared, folder), whole)
 
 
+@pytest.mark.fault("two devices instead of one", "another key, another folder")
 def test_a_run_of_two_devices_is_another_run(tiny_recipe):
     from scoat_lib import experiments
 
@@ -337,6 +361,7 @@ def test_a_run_of_two_devices_is_another_run(tiny_recipe):
         replace(tiny_recipe, devices=0)
 
 
+@pytest.mark.fault("a broken recipe.json", "named, in one line")
 def test_a_broken_recipe_file_is_named(prepared, tmp_path, tiny_recipe):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -351,6 +376,25 @@ def test_validation_is_watched_and_never_the_reported_fold(cohort, tmp_path, tin
     done = run(replace(tiny_recipe, epochs=2, validation=1), (cohort, split), tmp_path / "run")
     assert 0 <= done.curve[-1]["validation_DSC"] <= 1
     assert not set(split.validation) & set(split.test)
+
+
+def test_validation_adds_a_patients_scans_before_the_mean(monkeypatch):
+    class Everything(torch.nn.Module):
+        def forward(self, x):
+            return torch.ones_like(x)
+
+    masks = {"a": np.zeros((2, 4, 4), bool), "b": np.ones((2, 4, 4), bool), "c": np.ones((2, 4, 4), bool)}
+    cohort = SimpleNamespace(images=masks, masks=masks, patients={"p": ["a", "b"], "q": ["c"]})
+    monkeypatch.setattr(training, "scan_slices", lambda cohort, name, batch: [torch.zeros(2, 1, 4, 4)])
+    found = training._validate(SimpleNamespace(device="cpu"), Everything(), cohort, ("a", "b", "c"))
+    assert found["DSC"] == pytest.approx((2 * 32 / (64 + 32) + 1) / 2, abs=1e-6)  # not the mean of 0, 1 and 1
+    assert found["pooled_DSC"] == pytest.approx(2 * 64 / (96 + 64), abs=1e-6)
+
+
+@pytest.mark.parametrize("fields", [{"split": "source"}, {"fold": -1}])
+def test_validation_that_no_split_would_give_is_refused(fields):
+    with pytest.raises(TrainingError, match="validation needs folds"):
+        Recipe(validation=1, **fields)
 
 
 def test_gradients_are_clipped(prepared, tmp_path, tiny_recipe, monkeypatch):

@@ -6,13 +6,14 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from scoat_lib import grids, plots, report, viewer
+from scoat_lib import drawings, grids, losses, plots, report, viewer
 
 
 def pixels(png):
@@ -38,7 +39,7 @@ def test_a_stack_links_its_slider_in_the_browser():
     slider, shown = box.children
     assert (slider.min, slider.max, slider.value) == (0, 2, 1)
     assert shown.selected_index == 1
-    assert 'alt="grey &lt;b&gt;" width="32" height="32"' in shown.children[1].value
+    assert 'alt="grey &lt;b&gt;" width="672" height="672"' in shown.children[1].value
     assert not slider.readout  # 1 says less than the line under the picture
     assert all("data:image/png;base64," in c.value for c in shown.children)
     with pytest.raises(ValueError, match="at least one"):
@@ -70,11 +71,91 @@ def test_figures_have_a_panel_for_each():
     fig = plots.slices(images, masks, None, list("abcde"), columns=3)
     assert [a.get_title() for a in fig.axes][:5] == list("abcde")
     assert len(fig.axes) == 6
-    fig = plots.maps({"one": images[0], "two": images[1]})
-    assert [a.get_title() for a in fig.axes if a.get_title()] == ["one", "two"]
+    plt.close("all")
+
+
+def test_a_map_lies_under_its_outline_whatever_its_own_size():
     _, ax = plt.subplots()
-    plots.curve(ax, [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}], "loss", "run")
-    assert ax.lines[0].get_ydata().tolist() == [2.0, 1.0]
+    truth = np.zeros((32, 48), bool)
+    truth[8:16, 24:36] = True
+    drawn = plots.show_map(ax, truth[::8, ::8], torch.from_numpy(truth), "an eighth as large")
+    assert drawn.cmap.name == plots.MAP
+    assert drawn.get_extent() == [-0.5, 47.5, 31.5, -0.5]
+    (outline,) = ax.collections
+    lowest, highest = (f(np.concatenate([p.vertices for p in outline.get_paths()]), axis=0) for f in (np.min, np.max))
+    assert abs(np.array([lowest, highest]) - [[23.5, 7.5], [35.5, 15.5]]).max() < 0.6
+    plt.close("all")
+
+
+def test_the_style_gives_a_page_twice_its_pixels_and_letters_of_one_size():
+    with plt.rc_context():
+        plots.style()
+        figure, ax = plt.subplots(figsize=(plots.WIDTH, 2))
+        ax.set(title="title", xlabel="label")
+        assert figure.get_size_inches()[0] * figure.dpi == 2 * viewer.COLUMN
+        texts = (ax.title, ax.xaxis.label, ax.get_xticklabels()[0], ax.text(0, 0, "text"))
+        assert {t.get_fontsize() for t in texts} == {9}
+        assert not ax.spines.top.get_visible()
+        assert not ax.spines.right.get_visible()
+        assert ax.plot([0, 1])[0].get_color() == plots.BLUE
+        assert ax.imshow(np.eye(2)).cmap.name == plots.MAP
+        for table in (plots.slices([np.eye(8)] * 3), plots.slices([np.eye(8)] * 5, columns=5)):
+            assert table.get_size_inches()[0] == plots.WIDTH
+    plt.close("all")
+
+
+def test_networks_of_one_table_and_losses_are_told_apart_by_colour():
+    for name in ("table2", "table3"):
+        colours = [plots.COLOURS[label] for label in grids.get(name).rows]
+        assert len(set(colours)) == len(colours)
+    assert tuple(plots.LOSSES) == losses.names()
+    for key in ("color", "ls"):
+        looks = [str(look[key]) for look in plots.LOSSES.values()]
+        assert len(set(looks)) >= (len(looks) if key == "color" else 5)
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_names_stand_apart_in_the_order_of_their_lines(scale):
+    figure, ax = plt.subplots()
+    ax.set(yscale=scale, ylim=(1e-6, 1), xlim=(0, 1))
+    values = {"b": 2e-6, "a": 1e-6, "c": 0.99, "d": 1.0}
+    plots.names(ax, {name: (1, value, "C0") for name, value in values.items()}, 1.02)
+    heights = {t.get_text(): ax.transData.transform(t.xy)[1] for t in ax.texts}
+    assert sorted(heights, key=heights.get) == ["a", "b", "c", "d"]
+    assert np.diff(sorted(heights.values())).min() * 72 / figure.dpi > 10.9  # points
+    assert max(heights.values()) <= ax.transData.transform((0, 1))[1] + 1e-6
+    plt.close("all")
+
+
+def followed_run(fold, seen, unseen, epochs=True):
+    areas = {name: [0.9, 0.8, 0.7 + 0.01 * k] for k, name in enumerate([*seen, *unseen])}
+    course = {name: [0.9, 0.8, 0.7, 0.6 + 0.01 * k] for k, name in enumerate([*seen, *unseen])}
+    contrast = {name: [1.2, 1.1, 0.9] for name in areas}
+    attention = {"nodes": areas, "epochs": course if epochs else {}, "contrast": contrast}
+    return {"recipe": {"fold": fold, "seed": 0}, "folds": {"test": list(unseen)}, "attention": attention}
+
+
+def test_maps_of_followed_runs_have_a_line_a_patient_and_a_name_a_run():
+    nodes = ("X(1,1)", "X(2,2)", "X(1,3)")
+    figure = plots.followed([followed_run(0, ["a"], ["b", "c"]), followed_run(1, ["b", "c"], ["a"]), {"folds": {}}], nodes)
+    areas, course, contrast = figure.axes
+    assert [t.get_text() for t in areas.get_xticklabels()] == list(nodes)
+    assert [t.get_text() for t in contrast.texts] == ["fold 0, seed 0", "fold 1, seed 0"]
+    assert {len(line.get_xdata()) for line in course.lines} == {4}
+    for ax in (areas, course):
+        assert [line.get_linestyle() for line in ax.lines].count(
+            ":"
+        ) == 3  # one patient seen by the first run, two by the second
+        assert len(ax.lines) == 3 * 2 + 2  # each patient in each run, and the means
+    thick = [line for line in areas.lines if line.get_linewidth() > 2]
+    assert [round(line.get_ydata()[-1], 3) for line in thick] == [0.715, 0.72]  # of patients not seen: b and c; a
+    assert thick[0].get_color() != thick[1].get_color()
+    (even,) = [line for line in contrast.lines if list(line.get_ydata()) == [1, 1]]
+    assert even.get_xdata()[0] < even.get_xdata()[-1]
+    figure = plots.followed([followed_run(0, ["a"], ["b"], epochs=False)], nodes)  # measured once, after the last epoch
+    assert [ax.get_title() for ax in figure.axes] == ["from node to node", "lesion over elsewhere"]
+    with pytest.raises(ValueError, match="no run were measured"):
+        plots.followed([], nodes)
     plt.close("all")
 
 
@@ -118,11 +199,24 @@ def test_a_drawing_is_a_small_png():
     png = viewer.drawing(figure)
     assert png.startswith(b"\x89PNG")
     shown = viewer.stack([png], "step").children[1].children[0].value
-    across = Image.open(io.BytesIO(png)).width
-    assert 150 < across / 2 < 220  # two inches of a page's hundred pixels, drawn twice as fine
-    assert f'width="{across / 2:.0f}"' in shown
+    assert Image.open(io.BytesIO(png)).size == (2 * viewer.COLUMN, viewer.COLUMN)  # as wide as a page's column, twice as fine
+    assert f'width="{viewer.COLUMN}" height="{viewer.COLUMN // 2}"' in shown
     assert len(png) < 20_000
     assert not plt.fignum_exists(figure.number)
+
+
+@pytest.mark.parametrize("across", [64, 128, 256, 500])
+def test_a_sliders_slice_has_about_twice_the_pixels_of_the_column(across):
+    image, truth = np.zeros((4, across)), np.zeros((4, across), bool)
+    assert 1.6 * viewer.COLUMN < pixels(viewer.picture(image, truth)).shape[1] < 2.4 * viewer.COLUMN
+
+
+def test_a_stack_of_drawings_holds_them_as_they_are():
+    steps = drawings.order()[:2]
+    views = viewer.stack([s.svg for s in steps], "step", [s.text for s in steps]).children[1].children
+    for view, step in zip(views, steps, strict=True):
+        assert step.svg in view.value
+        assert f"<figcaption>{step.text}</figcaption>" in view.value
 
 
 def table_of(rows):

@@ -1,5 +1,6 @@
 """weights.py and inference.py: a Segmenter survives the disk; a scan of any grid gets its mask back on that grid."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -7,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
-from scoat_lib import claims, inference, phantom, report, weights
+from scoat_lib import claims, inference, phantom, report, rule, weights
 from scoat_lib.cohort import Preprocessing
 from scoat_lib.grids import GRIDS
 from scoat_lib.networks import create
@@ -70,6 +72,54 @@ def test_bad_files_are_refused(tmp_path):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(WeightsError, match="not a readable"):
         weights.load(path)
+
+
+@pytest.mark.fault("weights with a foreign header", "refused, with the file")
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"recipe": RECIPE | {"options": []}}, "options is a list of 0"),
+        ({"recipe": RECIPE | {"width": "4"}}, "width is '4'"),
+        ({"recipe": RECIPE | {"network": "another"}}, "unknown network 'another'"),
+        ({"preprocessing": {"window": 3}}, "window is 3, not a list"),
+        ({"preprocessing": {"window": [0, 1], "bins": 3}}, "bins"),
+        ({"card": {"inference": {"threshold": "half"}}}, "threshold is 'half'"),
+        ({"card": []}, "card is a list of 0"),
+        ({"card": None}, "card is None"),
+    ],
+)
+def test_a_foreign_header_is_named(tmp_path, change, reason):
+    path = weights.save(tmp_path / "w.safetensors", create("scoatnet", width=4), Preprocessing())
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["scoat"]) | change
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, metadata={"scoat": json.dumps(header)})
+    with pytest.raises(WeightsError, match=rf"w\.safetensors: was not written by scoat \(.*{re.escape(reason)}"):
+        weights.load(path)
+    save_file(tensors, path, metadata={"scoat": "[]"})
+    with pytest.raises(WeightsError, match=r"w\.safetensors: was not written by scoat"):
+        weights.load(path)
+
+
+class Writes:
+    """Unpickled, it would write a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.write_text, (self.path, "run")
+
+
+@pytest.mark.fault("a pickle of a stranger given as weights", "refused in words; nothing of it ran")
+def test_a_pickle_is_no_weights(tmp_path):
+    evil = tmp_path / "evil.safetensors"
+    torch.save({"model": Writes(tmp_path / "ran")}, evil)
+    with pytest.raises(WeightsError, match=r"evil\.safetensors: is not a readable safetensors file"):
+        weights.load(evil)
+    assert not (tmp_path / "ran").exists()
+    torch.load(io.BytesIO(evil.read_bytes()), weights_only=False)
+    assert (tmp_path / "ran").exists(), "this one would have"
 
 
 @pytest.mark.fault("weights with a NaN or an infinite number in them", "refused, with the file and the tensor")
@@ -182,6 +232,16 @@ def test_the_model_card_quotes_the_results():
         assert (shipped.threshold, shipped.flip, shipped.smooth) == tuple(best[k] for k in ("threshold", "flip", "smooth"))
         assert f"| {best['primary']:.1f} |" in text
         assert f"best point of the others | {len(measured['left out']) - 1} | {measured['left out']['mean']:.1f} |" in text
+        every = report.per_patient(ours)
+        large = every[every.lesion_voxels >= report.LEAST]
+        chosen = next(r for r in measured["rows"] if all(r[k] == best[k] for k in ("threshold", "flip", "smooth")))
+        for scores, frame in (
+            (100 * every.DSC, every),
+            *((100 * large[metric], large) for metric in ("DSC", "SEN", "PPV")),
+            *((large.index.map(kept), large) for kept in (chosen["patients"], measured["left out"])),
+        ):
+            found = rule.interval(scores, frame.fold)
+            assert f"{found.low:.1f} … {found.high:.1f}" in text
     agreement = report.readers(root / "results")["DSC, per cent"]
     quoted = [f"{agreement[k] / 100:.3f}" for k in ("mean", "lowest", "highest")]
     assert "mean DSC of {}, from {} to {}".format(*quoted) in text
@@ -358,14 +418,18 @@ def test_half_precision_halves_the_file_and_keeps_the_answer(tmp_path):
         assert (model(x) - again(x)).abs().max() < 0.005 * model(x).abs().max()
 
 
+@pytest.mark.fault("batches of 1, 4, 16, threads 1 and 2", "the same mask")
 def test_batches_and_threads_change_less_than_one_voxel_in_100_000():
-    """Sums in another order: the shipped weights' mask of a whole phantom patient, batches of 1, 4, 16, threads 1 and 2."""
-    patient = phantom.patient(5, (96, 96, 24), volume=200)
+    """Sums in another order: the shipped weights' mask of a phantom, mirror image and smoothing as their card asks."""
+    whole = phantom.patient(5, (96, 96, 16), volume=200).scan
+    scan = Scan(np.ascontiguousarray(whole.voxels[..., 5:11]), whole.affine)
     segmenter = weights.load()
+    assert segmenter.flip
+    assert segmenter.smooth
     masks = []
-    for batch, threads in ((16, 1), (1, 1), (4, 2), (16, 2)):
+    for threads in (1, 2):
         torch.set_num_threads(threads)
-        masks.append(inference.segment(segmenter, patient.scan, batch=batch, flip=False).voxels)
+        masks += [inference.segment(segmenter, scan, batch=batch).voxels for batch in (16, 4, 1)]
     assert masks[0].any()
     for mask in masks[1:]:
         assert np.count_nonzero(mask != masks[0]) < 1e-5 * mask.size

@@ -76,13 +76,13 @@ def options(pairs: list[str]) -> dict:
 
 
 def main() -> None:
-    """Run the command; whatever goes wrong with its input or its surroundings becomes one line on stderr and exit code 3.
+    """Run the command; whatever goes wrong becomes one line on stderr and exit code 3.
 
     The variable SCOAT_DEBUG, set to anything, lets the traceback through.
     """
     try:
         app()
-    except (ValueError, OSError, MemoryError, RuntimeError, ImportError, ArithmeticError) as error:
+    except Exception as error:  # the last resort: whoever reads a stranger's file names it before
         if os.environ.get("SCOAT_DEBUG"):
             raise
         print(f"scoat: {in_words(error)}", file=sys.stderr)
@@ -114,4 +114,8 @@ def in_words(error: BaseException) -> str:
         return f"{text}; install what is missing (pip install scoat-lib, with the extra that the help names)"
     if isinstance(error, RuntimeError):
         return f"{text[:300] or type(error).__name__}; set SCOAT_DEBUG=1 for the whole story"
-    return text
+    if isinstance(error, (ValueError, OSError)) and text:
+        return text
+    return (
+        f"something was met that nobody foresaw ({type(error).__name__}: {text[:300]}); set SCOAT_DEBUG=1 for the whole story"
+    )

@@ -28,7 +28,7 @@ from tqdm import tqdm
 import scoat_lib
 from scoat_lib import segmentation, weights
 from scoat_lib.cli.app import in_words
-from scoat_lib.files import one_writer, remove_parts, whole_file
+from scoat_lib.files import amiss, one_writer, remove_parts, whole_file
 from scoat_lib.nifti import ScanError, dicom_files
 from scoat_lib.scan import Scan, on_grid_of
 
@@ -45,6 +45,12 @@ SHARES = {"right_lung_percent": "right", "left_lung_percent": "left", "lungs_per
 LONGEST = 200  # bytes of a scan's name; its files' names have some more
 EVERY = 5.0  # seconds between two writings of the table: of ten thousand scans it is long
 DATED = re.compile(r"(?P<patient>.+)[_-](?P<day>\d{4}-\d{2}-\d{2})")
+_FILES = {"mask": dict, "*": dict}  # of each kind, what `print_of` says
+_ROW = {column: object for column in ("name", "scan", "state", "volume_cm3", "warnings", "reason")}
+RECORD = {
+    "made by": str, "state": str, "settings": dict, "row": _ROW, "files?": _FILES, "before?": _FILES, "of?": dict,
+    "kept?": (dict, type(None)), "grid?": {"shape": [int], "affine": [[(int, float)]]},
+}  # fmt: skip
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the next scan would fare no better
 
 
@@ -187,9 +193,11 @@ class Folder:
         """The record of a scan; None where there is none that this command wrote."""
         try:
             content = json.loads(self.record(item).read_text())
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return None
-        return content if isinstance(content, dict) and content.get("made by") == "scoat segment" else None
+        if amiss(content, RECORD) or content["made by"] != "scoat segment":
+            return None
+        return content if content["state"] != DONE or {"files", "of"} <= set(content) else None
 
     def state(self, item: Item) -> tuple[str, str]:
         """("to do" | "done" | "changed" | "other", why): other is what lies there and was made otherwise, or by others."""

@@ -142,7 +142,7 @@ def _one(
     for target in targets:
         check_writable(target, overwrite)
     for page in pages:
-        _check_page(page, overwrite)
+        check_writable(page, overwrite, (page.suffix,))
     if labels:
         check_distinct([scan, *targets, *pages], list(segmentation.check_labels(output.parent, overwrite)))
     if dicom_seg:
@@ -188,14 +188,6 @@ def _one(
     }
     share = f", {percent['both']:.1f} % of the lungs" if "both" in percent else ""
     say(json_, outcome, f"lung opacification volume {found.volume:.1f} cm³{share} → {output}")
-
-
-def _check_page(path: Path, overwrite: bool) -> None:
-    """ValueError, before any work is done, if a page cannot be written to path."""
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: the folder {path.parent} does not exist; create it first")
-    if path.exists() and not overwrite:
-        raise ValueError(f"{path}: exists already; choose another name, or say --overwrite")
 
 
 def _many(scan, output, weights, options: Options, json_, **more) -> None:

@@ -113,6 +113,32 @@ def _nodes(network: str) -> list[tuple[int, int]]:
     return [(i, j) for i, j in every if network != "unet" or j == 0 or i + j == DEPTH]
 
 
+def order(network: str = "unetpp") -> list[Drawing]:
+    """The nodes of a grid lit one after the other, as they can be computed: a drawing for each step, its text the step's line.
+
+    Lit is the step's node with what it takes; what was computed before is blue, what is still to come is grey.
+    """
+    steps = sorted(_nodes(network), key=lambda node: (node[1] > 0, node[1], node[0]))
+    drawn, (w, h) = [], SMALL["box"]
+    for step, (i, j) in enumerate(steps):
+        inputs = takes(i, j, network)
+        parts = [_edge(a, b, i, j, SMALL) for a, b in inputs]
+        for turn, (a, b) in enumerate(steps):
+            x, y = _place(a, b, SMALL)
+            colour = COLOURS["attention"] if turn == step else COLOURS["plain"] if turn < step else "currentColor"
+            kind = "now" if turn == step else "done" if turn < step else "ahead"
+            parts.append(f'<g class="{kind}">{box(x - w // 2, y - h // 2, w, h, f"X({a},{b})", "", colour)}</g>')
+        text = f"step {step + 1} of {len(steps)}: X({i},{j}) takes {', '.join(f'X({a},{b})' for a, b in inputs) or 'the slice'}"
+        name = f"order-{step + 1}"
+        root = f"#drawing-{name}"
+        rules = (
+            f"{root} .e{{stroke:{COLOURS['attention']};stroke-width:2.6;opacity:1}}{root} .ahead{{opacity:.4}}"
+            f"{root} .now rect{{fill-opacity:.5;stroke-width:3.4}}@media(max-width:600px){{{root}{{min-width:0!important}}}}"
+        )
+        drawn.append(drawing(name, 600, 520, "".join(parts), text, rules, least=0))
+    return drawn
+
+
 def beside() -> Drawing:
     """The plain U-Net beside UNet++, without sizes: what the second adds to the first."""
     parts, rules = [], ""

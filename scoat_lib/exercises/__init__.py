@@ -5,6 +5,7 @@ Each test is written from the formula and asks nothing of the package, so it can
 
 from scoat_lib.exercises import evidence, judgement, learning, network, projects
 from scoat_lib.exercises.core import SCALES, Wrong, check, check_scale, names, verify
+from scoat_lib.exercises.scans import scans_for
 
 __all__ = [
     "SCALES",
@@ -17,5 +18,6 @@ __all__ = [
     "names",
     "network",
     "projects",
+    "scans_for",
     "verify",
 ]

@@ -79,8 +79,8 @@ def parameters(model: nn.Module) -> int:
 def attention_maps(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]:
     """The maps x_M of equation 1 for a batch x (N, C, H, W), by node: {"X(1,1)": (N, 1, h, w) in 0..1, …}.
 
-    The model is left in the mode it was in. Where the network padded x, so are the maps (h = padded H / 2^i).
-    Raises ValueError for a network without such nodes.
+    The model is left in the mode and on the device it was in; x goes there, and the maps come back on the CPU. Where the
+    network padded x, so are the maps (h = padded H / 2^i). Raises ValueError for a network without such nodes.
     """
     nodes = {name: node for name, node in getattr(model, "nodes", {}).items() if isinstance(node, AttentionNode)}
     if not nodes:
@@ -90,8 +90,8 @@ def attention_maps(model: nn.Module, x: torch.Tensor) -> dict[str, torch.Tensor]
     try:
         for node in nodes.values():
             node.keep_map = True
-        model(x)
-        return {name: node.x_M for name, node in sorted(nodes.items())}
+        model(x.to(next(model.parameters()).device))
+        return {name: node.x_M.cpu() for name, node in sorted(nodes.items())}
     finally:
         for node in nodes.values():
             node.keep_map, node.x_M = False, None

@@ -3,7 +3,7 @@
 const MOVES = "Turn the wheel over the picture, or use the arrow keys, to move through the slices; at the first and the last the "
   + "wheel moves the page again. The shift key with the arrows moves a mark, whose HU is read out. The sliders do everything.";
 const DRAGS = "Drag over the picture: to the right widens the window, downward raises its level. ";
-const OUTLINES = { truth: "#ff5a4d", prediction: "#00d5e6" };
+const OUTLINES = { truth: "#ff3b30", prediction: "#00d5e6" };
 
 // The borders of a mask, each traced as one closed line so that dashes run on; where two meet at a corner, each stays with its pixel.
 function outline(mask, rows, columns, [tall, wide]) {

@@ -4,22 +4,27 @@ import base64
 import json
 import re
 import zlib
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from scipy import ndimage
+from scipy import ndimage, signal
+from torch.utils.flop_counter import FlopCounterMode
 
-from scoat_lib import claims, grids, losses, phantom, report, weights
+from scoat_lib import claims, grids, inference, losses, lungs, metrics, phantom, report, training, weights, words
 from scoat_lib.cohort import Cohort, data_folder, find_cases, make_folds, split_of, with_statistics
 from scoat_lib.networks import create
-from scoat_lib.scan import load_pair
+from scoat_lib.scan import Scan, load_pair
+from scoat_lib.slices import Augmentation, SliceDataset
 from scoat_lib.training import Recipe
 
 BOOK = Path(__file__).parents[2] / "book"
 RESULTS = BOOK.parent / "results"
+NETWORKS = ("scoatnet", "unetpp", "unet")
 
 
 def cells(name):
@@ -147,6 +152,240 @@ def test_chapter_9s_rate_of_1_does_what_its_solution_says():
     assert float(said[4]) == pytest.approx(passes(loop, 0.01)[0][-1], abs=0.02)
     assert f"ends at {passes(bare, 1.0)[0][-1]:.2f} too" in prose("09")
     assert f"weights of {size:.2f} on average" in prose("09")
+
+
+def test_chapter_9s_loop_and_the_packages_end_one_epoch_with_the_same_weights(cohort, tiny_recipe, tmp_path):
+    """The page says so, but for rounding. A loop that keeps the rate of the epoch's first step ends elsewhere."""
+    names = {"torch": torch}
+    source = next(s for s in ("".join(c["source"]) for c in cells("09")) if s.startswith("def one_epoch"))
+    recipe = replace(tiny_recipe, epochs=1, accumulate=1)
+    split = split_of(make_folds(cohort, 3), 0)
+    prepared = with_statistics(cohort, split.train)
+    ended = training.train(recipe, prepared, split, tmp_path / "run", accelerator="cpu", progress=False)
+    theirs = weights.load(ended.weights).model.state_dict()
+
+    def ours(source):
+        exec(source, names)
+        torch.manual_seed(recipe.seed)
+        model = create(recipe.network, width=recipe.width, **recipe.options)
+        dataset = SliceDataset(
+            prepared,
+            split.train,
+            recipe.lesion_free,
+            Augmentation().scaled(recipe.augment),
+            recipe.seed,
+            thin_below=recipe.thin_below,
+        )
+        dataset.set_epoch(0)
+        parts = training.batches(dataset.order(), recipe.batch, 1, 0, 1)
+        dealt = [tuple(map(torch.stack, zip(*(dataset[i] for i in part), strict=True))) for part in parts]
+        adam, loss = training.make_optimiser(recipe, model), losses.create(recipe.loss)
+        names["one_epoch"](model, adam, dealt, loss, lambda done: training.rate_at(recipe, 0, done, None))
+        return max((v - theirs[k]).abs().max().item() for k, v in model.state_dict().items() if v.is_floating_point())
+
+    moved = max((v - b).abs().max().item() for v, b in zip(theirs.values(), fresh(recipe).values(), strict=True))
+    assert ours(source) < 0.01 * moved
+    assert ours(source.replace("rate(step / len(batches))", "rate(0)")) > 0.1 * moved
+    assert "after an epoch of either loop the weights are the same but for rounding" in prose("09")
+    assert any("inspect.getsource(training._epoch)" in "".join(c["source"]) for c in cells("09")), "the package's loop is shown"
+
+
+def run_cells(name, *starts, **space):
+    """What the cells of a chapter that begin so leave behind, run in order in one namespace; a chapter's name is its number."""
+    for start in starts:
+        (source,) = [s for s in ("".join(c["source"]) for c in cells(name) if c["cell_type"] == "code") if s.startswith(start)]
+        exec(source, space)
+    return space
+
+
+def millions(network, **options):
+    with torch.device("meta"):
+        return sum(p.numel() for p in create(network, **options).parameters()) / 1e6
+
+
+@pytest.fixture(scope="module")
+def chapter_1s():
+    """The scan that chapter 1 shows, and its mask: the fourth heaviest of the phantom cohort."""
+    pairs = {case.name: load_pair(case.scan, case.mask) for case in find_cases(data_folder(None))}
+    heaviest = sorted(pairs, key=lambda name: pairs[name][1].volume())
+    return heaviest[-4], *pairs[heaviest[-4]]
+
+
+def test_chapter_1s_numbers_of_a_scan(chapter_1s):
+    _, scan, _ = chapter_1s
+    assert "a scan of the phantom cohort holds half a million numbers" in prose("01")
+    assert round(scan.voxels.size / 1e6, 1) == 0.5
+    said = re.search(r"CT of (\d+) × (\d+) pixels and (\d+) to (\d+) slices holds (\d+) to (\d+) million", prose("01"))
+    rows, columns, fewest, most, low, high = map(int, said.groups())
+    assert (low, high) == tuple(round(rows * columns * slices / 1e6) for slices in (fewest, most))
+
+
+def test_chapter_1s_peaks_are_counted_and_stand_where_it_says(chapter_1s):
+    _, scan, _ = chapter_1s
+    bins = np.arange(-1050, 800, 20)
+    counts, _ = np.histogram(scan.voxels, bins)
+    peaks = signal.find_peaks(np.log10(np.r_[1, np.maximum(counts, 1), 1]), prominence=0.2)[0] - 1
+    at = bins[peaks] + 10
+    (told,) = re.findall(r"There are (\w+) peaks:(.*?)The lesions, in red", prose("01"), flags=re.S)
+    named = [int(v.replace("−", "-")) for v in re.findall(r"near (−?\d+)", told[1])]
+    assert told[0] == {6: "six", 7: "seven", 8: "eight"}[len(at)]
+    assert len(named) == len(at)
+    assert np.abs(np.array(named) - at).max() <= 20
+
+
+def test_chapter_1s_threshold_finds_half_and_half_of_it_is_lesion(chapter_1s):
+    _, scan, mask = chapter_1s
+    inside, hu, truth = lungs.segment(scan).voxels > 0, scan.voxels, mask.voxels > 0
+    found, real = [], []
+    for cut in (-800, -700, -600):
+        guess = inside & (hu > cut)
+        found.append((guess & truth).sum() / truth.sum())
+        real.append((guess & truth).sum() / guess.sum())
+    assert "about half of what is found is lesion; by then half of the lesion is gone" in prose("01")
+    assert 0.43 < real[-1] < 0.57
+    assert 0.43 < found[-1] < 0.57
+    assert "The second column never comes near 100" in prose("01")
+    assert max(real) < 0.6
+
+
+def test_chapter_9s_finer_drawing_of_one_phantom(chapter_1s):
+    name, scan, mask = chapter_1s
+    finer = phantom.finer(data_folder(None), name, 256)
+    dsc, volumes = [], []
+    for one, truth in ((scan, mask), (finer.scan, finer.lesions)):
+        found = inference.segment(weights.load(), one)
+        dsc.append(metrics.evaluate(found.voxels > 0, truth.voxels > 0)["DSC"])
+        volumes.append(found.volume())
+    assert f"a DSC of {dsc[0]:.2f} on the first drawing and of {dsc[1]:.2f} on the second" in prose("09")
+    assert f"its volume is {100 * (volumes[1] / volumes[0] - 1):.0f} % larger on the second" in prose("09")
+
+
+def test_chapter_11s_best_constants():
+    space = run_cells(
+        "11", "truth = torch.zeros(1, 1, 20, 20)", torch=torch, losses=losses, NAMES=losses.names(), pd=pd, LABELS={}
+    )
+    best, share = space["best"], space["truth"].mean().item()
+    text = prose("11")
+    assert f"**BCE's is at {best['bce']:.2f}**, the true share" in text
+    assert best["bce"] == pytest.approx(share, abs=0.001)
+    assert f"**Dice's is at {best['dice']:.3f}**, near the *root* of the share, {share**0.5:.3f}" in text
+    assert f"**BCE-Dice's is at {best['bce-dice']:.3f}**, between those of its two parts" in text
+    assert best["bce"] < best["bce-dice"] < best["dice"]
+    assert f"**Focal loss's is at {best['focal']:.2f}.**" in text
+    assert (round(best["mae"]), round(best["iou"])) == (0, 1)
+    assert "**MAE's is at 0**" in text
+    assert "**IoU's is at 1**" in text
+
+
+def test_chapter_12s_counts_are_its_networks():
+    text = prose("12")
+    for name, network in (
+        ("U-Net", "unet"), ("UNet++", "unetpp"), ("SCOAT-Net", "scoatnet"), ("Attention U-Net", "attention-unet"),
+        ("CE-Net", "cenet"), ("ESPNetv2", "espnetv2"), ("PSPNet", "pspnet"), ("DenseASPP", "denseaspp"),
+        ("DeepLabV3+", "deeplabv3plus"),
+    ):  # fmt: skip
+        about = re.search(rf"\*\*{re.escape(name)}\*\* \{{cite\}}.*?(?=\n|\*\*)", text, flags=re.S)[0]
+        assert f"{millions(network):.2f} million" in about, f"{name}: {millions(network):.2f}"
+    assert f"PSPNet has {millions('pspnet'):.0f} million parameters, UNet++ {millions('unetpp'):.0f}." in text
+
+
+def test_chapter_12s_work_of_two_networks():
+    work = {}
+    for network in ("pspnet", "unetpp"):
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            create(network).eval()(torch.empty(1, 1, 512, 512))
+        work[network] = counter.get_total_flops()
+    assert f"UNet++, {work['unetpp'] / work['pspnet']:.1f} times as much" in prose("12")
+
+
+def test_chapter_12_says_of_its_figure_what_the_figure_shows():
+    """The cell that makes the sentence, with scores whose means are known: no word of it is fixed."""
+    said = []
+    scores = {"PSPNet": [0.9, 0.5, 0.0], "U-Net": [0.8, 0.8, 0.6]}
+    run_cells("12", "span = {label: max(v)", np=np, dsc_of=scores, five=[1, 2, 3], Markdown=str, display=said.append)
+    assert "of one network changes by 0.55 on average" in said[0], "0.9 and 0.2"
+    assert "that of one slice by 0.33" in said[0], "0.1, 0.3 and 0.6"
+    assert "PSPNet 1, U-Net 0" in said[0]
+
+
+def test_chapter_13s_counts_of_the_modules():
+    plain, text = millions("unetpp"), prose("13")
+    paper = grids.get("table3").parameters
+    assert f'`gate_channels="2w"`: {millions("unetpp-attention-gate", gate_channels="2w"):.1f} M' in text
+    more = paper["V3, pyramid attention"] - paper["UNet++"]
+    assert f"adds {millions('unetpp-pyramid-attention') - plain:.2f} M, the paper's difference is {more:.2f}" in text
+    assert "there are many ways to add 18 million parameters" in text
+    assert round(paper["V1, residual attention"] - paper["UNet++"]) == 18
+
+
+def test_patients_differ_more_than_networks_in_chapters_9_and_13():
+    """Standard deviations of DSC from patient to patient and from network to network on one patient, in points."""
+    results = report.load(RESULTS)
+    for name, grid, rows in (("09", "table2", ("SCOAT-Net", "UNet++", "U-Net")), ("13", "table3", None)):
+        frames = report.tables(results, grids.get(grid))[0].patients
+        wide = 100 * pd.DataFrame({label: frames[label].DSC for label in rows or frames}).dropna()
+        assert wide.std().mean() > 3 * wide.std(axis=1).mean(), name
+    assert "Two patients, by far" in prose("09")
+    assert "The scatter, by far" in prose("13")
+
+
+def test_chapter_9s_words_about_the_losses_of_three_networks():
+    results = report.load(RESULTS)
+    mean = {n: np.mean([[e["loss"] for e in r["curve"]] for r in words.of_network(results, n)], axis=0) for n in NETWORKS}
+    text = prose("09")
+    assert "The U-Net's loss is much lower than the other two's in the first epoch, and a little lower from then on" in text
+    for other in ("scoatnet", "unetpp"):
+        assert mean["unet"][0] < 0.75 * mean[other][0]
+        assert (mean["unet"][1:] < mean[other][1:]).all()
+        assert (mean["unet"][3:] > 0.75 * mean[other][3:]).all()
+    assert all((np.diff(loss)[:2] < 3 * np.diff(loss)[3:].min()).all() for loss in mean.values()), "steep at first"
+
+
+def test_chapter_10s_price_of_seeds():
+    table = words.visible(json.loads((RESULTS / "rule" / "simulation.json").read_text()))
+    gain = table["1 seed"] - table["3 seeds"]
+    assert "in the third line they take nearly three points off" in prose("10")
+    assert 2.6 < gain.iloc[2] < 3
+    assert gain.idxmax() == gain.index[2]
+    assert "Where patients differ by 8 points they buy little" in prose("10")
+    assert (gain.loc[8.0] / table["1 seed"].loc[8.0]).max() < 0.15
+
+
+def test_chapter_15s_noise():
+    space = run_cells("15", "DATES = [[", "first = visits[0][0]", np=np, pd=pd, phantom=phantom)
+    quiet, segmenter, rng = space["visits"][0][0], weights.load(), np.random.default_rng(0)
+    volumes = {}
+    for sd in (0, 10, 20, 40, 80):
+        noisy = quiet.scan.voxels + sd * rng.standard_normal(quiet.scan.voxels.shape)
+        volumes[sd] = inference.segment(segmenter, Scan(noisy.astype(np.float32), quiet.scan.affine)).volume()
+    change = {sd: abs(v / volumes[0] - 1) for sd, v in volumes.items()}
+    assert "Up to 40 HU the volume moves by a few per cent" in prose("15")
+    assert 0.01 < max(change[sd] for sd in (10, 20, 40)) < 0.05
+    assert "At 80 HU it grows by nearly a fifth" in prose("15")
+    assert 0.16 < volumes[80] / volumes[0] - 1 < 0.2
+
+
+def test_chapter_16s_and_18s_numbers_of_files():
+    runs = words.of_network(report.load(RESULTS), "scoatnet")
+    frame, scans = report.per_patient(runs), {name for r in runs for name in r["patients"]}
+    assert f"There are {len(frame)} patients, one of which has {frame.lesion_voxels.min():.0f} lesion voxels" in prose("16")
+    assert f"Reduced copies of {len(scans)} public scans of {len(frame)} patients" in prose("16")
+    rows = json.loads((RESULTS / "shipped" / "operating-point-w8.json").read_text())["rows"]
+    at = {(r["flip"], r["smooth"], r["threshold"]): r["primary"] for r in rows}
+    widest = max(r["smooth"] for r in rows)
+    start = at[False, 0.0, 0.5]
+    alone, smoothed, mirrored = (
+        max(v for k, v in at.items() if k[:2] == way) for way in ((False, 0.0), (False, widest), (True, widest))
+    )
+    assert f"protocol's point, {start:.1f}, a lower threshold alone brings {alone - start:.1f} points" in prose("18")
+    said = f"the widest smoothing beside it {smoothed - alone:.1f} more, and the mirror image {mirrored - smoothed:.1f} more"
+    assert said in prose("18")
+
+
+def fresh(recipe):
+    """The first weights of a recipe."""
+    torch.manual_seed(recipe.seed)
+    return create(recipe.network, width=recipe.width, **recipe.options).state_dict()
 
 
 def test_chapter_6s_words_about_what_the_network_invents():

@@ -200,7 +200,7 @@ def test_undecided_is_said_with_its_needs():
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_ledger_has_a_chip_a_link_and_a_reason_for_every_claim(case):
-    text = verdicts.ledger(decisions(case))
+    text = verdicts.ledger(decisions(case), CASES[case])
     assert text.count('class="verdict"') == len(claims.CLAIMS)
     for claim, verdict in decisions(case):
         (line,) = re.findall(rf'<tr id="claim-{claim.number}">.*?</tr>', text)
@@ -208,6 +208,30 @@ def test_the_ledger_has_a_chip_a_link_and_a_reason_for_every_claim(case):
         assert len(re.sub(r"<details>.*?</details>|<.*?>", "", line)) < 700, "a cell that can be read"
         page = re.search(r'href="([\w-]+)\.html"', line).group(1)
         assert (BOOK / f"{page}.ipynb").exists()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_line_of_the_ledger_links_to_the_runs_that_decide_it(case, monkeypatch, filled):
+    """Which runs a claim's test reads is seen by looking over its shoulder; each has its place in the table of every result."""
+    read, runs = [], claims._runs
+
+    def watched(results, grid, label):
+        found = runs(results, grid, label)
+        read.extend((grid.name, label) for _ in found)
+        return found
+
+    monkeypatch.setattr(claims, "_runs", watched)
+    text, places = verdicts.ledger(decisions(case), CASES[case]), filled(CASES[case])["reproducibility.md"]
+    for claim in claims.CLAIMS:
+        (line,) = re.findall(rf'<tr id="claim-{claim.number}">.*?</tr>', text)
+        read.clear()
+        claim.decide(CASES[case])
+        links = re.findall(r'<a href="reproducibility\.html#(runs-[^"]+)">(.*?) \((\d+)\)</a>', line)
+        assert {label for _, label, _ in links} == {label for _, label in read}, claim.number
+        assert {grid for grid, _ in read} <= {verdicts.RUNS_OF.get(claim.number, ("none",))[0]}
+        for place, label, number in links:
+            assert f'<span id="{place}"></span>' in places
+            assert int(number) == len(verdicts.runs_of(claim.number, CASES[case])[label])
 
 
 def luminance(colour):
@@ -519,8 +543,11 @@ def test_pages_with_results(filled):
     early = row(1.0, folds=(0,), network="scoatnet", options={"up": "bilinear-1x1-early"})
     text = filled([*both, *early, *row(1.0, network="unetpp")], {"phantom-realism.json": near})
     every = re.findall(r"^\| (.+?) \|.*\| `[0-9a-f]{20}\.json` \|$", text["reproducibility.md"], flags=re.M)
-    assert every[:3] == ["F_U: batch norm before the interpolation", "SCOAT-Net", "SCOAT-Net"]
-    assert set(every[3:]) == {"UNet++"}
+    named = [re.sub("<.*?>", "", name) for name in every]
+    assert named[:3] == ["F_U: batch norm before the interpolation", "SCOAT-Net", "SCOAT-Net"]
+    assert set(named[3:]) == {"UNet++"}
+    first = [re.search('id="(.*?)"', name).group(1) for name in every if "id=" in name]
+    assert first == [verdicts.anchor(name) for name in dict.fromkeys(named)], "each row has one place that can be linked to"
     assert re.search(r"^All of them: width 8, .*commit 01234567, device CPU", text["reproducibility.md"], flags=re.M)
     assert "| lung | -850 |" in text["reproducibility.md"]
     assert "| DSC pooled, phantom → real | 47 % |" in text["reproducibility.md"]

@@ -50,18 +50,28 @@ def versions() -> tuple[dict[str, str], list[str]]:
 
 
 def prepare(folder: Path) -> Path:
-    """A fresh environment with Colab's versions; its Python. One that is there already (complete) is used again."""
+    """A fresh environment with Colab's versions; its Python.
+
+    One that is there already (complete) is used again, less all that a bootstrap cell has added since; where that replaced
+    something, it is made anew. TORCH_INDEX: an index of small torch wheels, as for `make`.
+    """
     python, wanted = folder / "bin" / "python", versions()[0]
-    lines = "".join(f"{name}=={version}\n" for name, version in wanted.items())
-    ready = folder / "colab.txt"
-    if ready.exists() and ready.read_text() == lines:
-        return python
+    ready = folder / "colab.json"  # what was wanted, and all that it came to
+    made = json.loads(ready.read_text()) if ready.exists() else {}
+    if made.get("wanted") == wanted:
+        fresh = made["fresh"]
+        if added := sorted(set(installed(python)) - set(fresh)):
+            subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", *added], check=True, capture_output=True)
+        if installed(python) == fresh:
+            return python
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     listed = folder / "wanted.txt"
-    listed.write_text(lines)
+    listed.write_text("".join(f"{name}=={version}\n" for name, version in wanted.items()))
+    if index := os.environ.get("TORCH_INDEX"):
+        subprocess.run([python, "-m", "pip", "install", "-q", "--index-url", index, f"torch=={wanted['torch']}"], check=True)
     subprocess.run([python, "-m", "pip", "install", "-q", "-r", str(listed)], check=True)
-    listed.rename(ready)
+    ready.write_text(json.dumps({"wanted": wanted, "fresh": installed(python)}))
     return python
 
 
@@ -133,7 +143,6 @@ def rehearse(numbers: list[str], folder: Path) -> str:
         sys.exit(f"no such chapter among {', '.join(numbers)}; give two digits each, like 01 16")
     print("; ".join(versions()[1]), flush=True)
     python = prepare(folder)
-    subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", "scoat-lib"], check=True, capture_output=True)
     before = installed(python)
     with tempfile.TemporaryDirectory() as work:
         environment = surroundings(Path(work), python)

@@ -47,6 +47,9 @@ WIDTHS = {"desktop": 1280, "phone": 390}
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = ["intro", *(Path(entry["file"]).name for part in TOC["parts"] for entry in part["chapters"])]
 VIEWERS = [path.stem for path in build.chapters() if build.WIDGET_VIEW in path.read_text()]
+# a chapter → the id of its viewer
+_OWN = r'viewer\.(?:ct|threshold|epochs|two_masks|spatial_attention)\((?:[^"]|\\")*?\\"([\w-]+)\\"'
+OWN = {path.stem: found.group(1) for path in build.chapters() if (found := re.search(_OWN, path.read_text()))}
 KNOWN = ()  # console errors that are not ours: none is left
 HEAVIEST_PAGE, HEAVIEST_SITE = 2e6, 60e6  # bytes
 
@@ -235,6 +238,29 @@ def test_viewers_move_by_keys_without_a_kernel(page):
         page.wait(f"{shown} !== {json.dumps(before)}", "another picture", 10)
 
 
+def test_the_books_own_viewers_are_those_of_six_chapters():
+    assert [name[:2] for name in OWN] == ["01", "04", "08", "09", "15", "18"]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_viewer_on_its_own_page_is_ready_and_answers_to_a_key(name, browser, address):
+    """On the page that a reader opens, beside all else that it loads; `test_viewers.py` tries them on pages of their own."""
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open(f"{address}/book/{name}.html")
+    root = f"document.querySelector('#{OWN[name]}')"
+    browser.run(f"{root}.scrollIntoView()")
+    browser.wait(f"{root}.dataset.ready", "the viewer ready", 20)
+    assert not browser.run(f"return {root}.querySelector('.still')")  # the picture that stands there without scripts
+    before = browser.run(f"return {root}.textContent")
+    place = browser.run(f'return {root}.querySelector(\'canvas[tabindex="0"], td[tabindex="0"]\')')
+    browser.run("arguments[0].focus()", place)
+    place.parent.switch_to.active_element.send_keys(Keys.ARROW_DOWN)  # a slice, or a square
+    place.parent.switch_to.active_element.send_keys(Keys.SPACE)  # paints the square
+    browser.wait(f"{root}.textContent !== {json.dumps(before)}", "another text", 5)
+    assert not [e for e in browser.driver.get_log("browser") if e["level"] == "SEVERE"]
+
+
 def test_a_sliders_value_is_the_line_under_its_picture(browser, address):
     from selenium.webdriver.common.keys import Keys
 
@@ -246,6 +272,20 @@ def test_a_sliders_value_is_the_line_under_its_picture(browser, address):
     browser.run("arguments[0].focus()", handle)
     handle.send_keys(Keys.ARROW_RIGHT)
     browser.wait(f"{value} === '40 patients' && {line} === '40 patients'", "the next value, seen and said", 5)
+
+
+def test_every_solution_and_hint_of_a_page_unfolds_by_a_key(page):
+    from selenium.webdriver.common.keys import Keys
+
+    folded = "document.querySelectorAll('.bd-article .toggle-hidden').length"
+    before = page.run(f"return {folded}")
+    buttons = page.run("return [...document.querySelectorAll('.bd-article .toggle-hidden .toggle-button')]")
+    assert len(buttons) == before
+    assert before > 3 or page.name not in [path.stem for path in build.chapters()]  # every chapter has exercises
+    for opened, button in enumerate(buttons, 1):
+        page.run("arguments[0].focus()", button)
+        button.send_keys(Keys.ENTER)
+        page.wait(f"{folded} === {before - opened}", "one more unfolded", 5)
 
 
 @pytest.mark.parametrize("name", VIEWERS)
@@ -270,17 +310,20 @@ def test_what_scrolls_sideways_says_so(browser, address):
     assert "scroll" in said
 
 
-def test_an_exercise_unfolds_by_a_key(browser, address):
-    from selenium.webdriver.common.keys import Keys
+@pytest.mark.parametrize("name", ["404", "genindex", "search"])
+def test_pages_beside_the_chapters_are_as_good(browser, address, axe, name):
+    browser.open(f"{address}/{name}.html")
+    assert not browser.errors
+    assert not browser.outside
+    assert browser.run("return document.documentElement.scrollWidth") <= browser.width
+    assert browser.run("return document.querySelector('.bd-article') === null") or not browser.run(FAULTS)
+    assert not browser.check(axe, {})
 
-    browser.open(f"{address}/book/04-spatial-attention.html")
-    hidden = "document.querySelectorAll('.solution.toggle-hidden').length"
-    before = browser.run(f"return {hidden}")
-    assert before >= 3
-    button = browser.driver.find_element("css selector", ".solution .toggle-button")
-    browser.run("arguments[0].focus()", button)
-    button.send_keys(Keys.ENTER)
-    browser.wait(f"{hidden} === {before - 1}", "the solution unfolded", 5)
+
+def test_the_sites_address_leads_to_the_first_page(browser, address):
+    browser.open(f"{address}/index.html")
+    browser.wait("location.pathname.endsWith('/book/intro.html') && document.readyState === 'complete'", "the first page", 5)
+    assert browser.run("return document.querySelector('h1') !== null")
 
 
 def test_the_search_finds(browser, address):
@@ -313,23 +356,22 @@ def test_the_mode_switches_to_dark(browser, address):
     assert ground < 150 < 450 < ink
 
 
-@pytest.mark.parametrize("name", ["04-spatial-attention", "intro"])
+@pytest.mark.parametrize("name", ["intro", "04-spatial-attention", "08-metrics", "12-networks", "gallery", "own-scan"])
 def test_the_tab_key_reaches_everything(browser, address, name):
+    """On the whole page: head, search, theme and both side bars too."""
     from selenium.webdriver.common.keys import Keys
 
     browser.open(f"{address}/book/{name}.html")
     wanted = browser.run(
         """window.reached = new Set(); document.addEventListener('focusin', e => reached.add(e.target));
-        window.wanted = [...document.querySelectorAll('.bd-main a[href], .bd-main button, .bd-main summary, .bd-main input,'
-            + '.bd-main [tabindex="0"], .noUi-handle')].filter(e => e.checkVisibility({visibilityProperty: true})
+        window.wanted = [...document.querySelectorAll('a[href], button, summary, input, select, textarea, label[tabindex],'
+            + '[tabindex="0"], .noUi-handle')].filter(e => e.checkVisibility({visibilityProperty: true})
             && !e.disabled && e.tabIndex >= 0 && getComputedStyle(e).pointerEvents !== 'none');
         return wanted.length"""
     )
     assert wanted > 10
-    body = browser.driver.find_element("css selector", "body")
-    body.click()
     for _ in range(12):
-        body.parent.switch_to.active_element.send_keys(Keys.TAB * 60)
+        browser.driver.switch_to.active_element.send_keys(Keys.TAB * 60)
         left = browser.run("return wanted.filter(e => !reached.has(e)).map(e => e.outerHTML.slice(0, 120))")
         if not left:
             break
@@ -342,6 +384,23 @@ def test_a_page_reads_from_a_folder(browser, html):
     assert not browser.errors
     assert not browser.outside
     assert browser.run("return document.querySelectorAll('.bd-article mjx-container svg').length") > 10
+
+
+def test_viewers_move_and_the_search_finds_without_a_server(browser, html):
+    from selenium.webdriver.common.keys import Keys
+
+    browser.open((html / "book" / "04-spatial-attention.html").as_uri())
+    root = f"document.querySelector('#{OWN['04-spatial-attention']}')"
+    browser.wait(f"{root}.dataset.ready", "the viewer ready", 20)
+    handle = browser.driver.find_element("css selector", ".noUi-handle")
+    value = "document.querySelector('.noUi-handle').getAttribute('aria-valuetext')"
+    before = browser.run(f"return {value}")
+    browser.run("arguments[0].focus()", handle)
+    handle.send_keys(Keys.ARROW_RIGHT)
+    browser.wait(f"{value} !== {json.dumps(before)}", "another picture", 5)
+    browser.open((html / "search.html").as_uri() + "?q=excitation")
+    browser.wait("document.querySelectorAll('#search-results li a').length > 0", "results of the search")
+    assert not browser.outside
 
 
 # weight, and what happens without the package index
@@ -382,6 +441,8 @@ def test_the_footer_names_the_edition_that_is_cited_and_installed(html):
 
     edition = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == edition["version"]
+    heading = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.M).group(1)
+    assert heading == f"{edition['version']}, {edition['date-released']}"
     for page in html.glob("book/*.html"):
         assert f"Second edition, {edition['version']}, {edition['date-released']}" in page.read_text()
 
@@ -525,6 +586,22 @@ def test_numbers_stay_in_one_line_with_what_follows_them():
     assert shown.replace("\N{NO-BREAK SPACE}", "_") == (
         f'<p title="5 000 %">12_345 voxels, 65_% of 0.7_mm and 3 small</p>{kept}<p>10 10_000_s</p>'
     )
+
+
+def test_what_pages_include_is_copied_to_where_they_look_for_it():
+    named = set()
+    for page in (ROOT / "book").glob("*.md"):
+        named |= set(re.findall(r"^```\{(?:literal)?include\} \.\./(\S+)$", page.read_text(), flags=re.M))
+    assert {"CHANGELOG.md", "results/PROTOCOL.md", "scoat_lib/shipped/README.md"} <= named <= set(build.INCLUDED)
+
+
+@pytest.mark.parametrize(("page", "source"), [("protocol", "results/PROTOCOL.md"), ("model-card", build.INCLUDED[-1])])
+def test_the_protocol_and_the_model_card_are_pages(html, page, source):
+    text = (html / "book" / f"{page}.html").read_text()
+    heads = [re.sub(r"[`*]", "", head) for head in re.findall(r"^#+ (.+)$", (ROOT / source).read_text(), flags=re.M)]
+    shown = [re.sub(r"<[^>]*>", "", head) for head in re.findall(r'<h[12]>(.*?)<a class="headerlink"', text)]
+    assert shown == heads
+    assert text.count("<table") == len(re.findall(r"^\| --- ", (ROOT / source).read_text(), flags=re.M))
 
 
 def test_terms_explain_themselves_once_a_page_and_lead_to_the_glossary(html):
