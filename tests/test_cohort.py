@@ -61,6 +61,7 @@ def test_cache_is_written_once_and_keyed_by_content(data_folder, tmp_path):
     assert len(list(cache.iterdir())) == 13
 
 
+@pytest.mark.fault("a damaged cache", "made again, with the same slices")
 @pytest.mark.parametrize("harm", ["cut", "gone", "foreign", "note"])
 def test_a_damaged_cache_is_made_again(data_folder, tmp_path, harm):
     good = Cohort.open(data_folder, cache=tmp_path)

@@ -226,7 +226,8 @@ def test_a_page_prints_whole(page):
 def test_viewers_move_by_keys_without_a_kernel(page):
     from selenium.webdriver.common.keys import Keys
 
-    shown = "[...document.querySelectorAll('.widget-html img')].filter(i => i.offsetParent).map(i => i.src).join()"
+    pictures = "[...document.querySelectorAll('.widget-html :is(img, svg)')].filter(i => i.checkVisibility())"
+    shown = f"{pictures}.map(i => i.src ?? i.outerHTML).join()"
     handles = page.driver.find_elements("css selector", ".noUi-handle")
     assert bool(handles) == (page.name in VIEWERS)
     for handle in handles:
