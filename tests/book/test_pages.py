@@ -62,7 +62,9 @@ def test_what_colab_takes_is_counted():
     assert f"{flop / 1e9:,.0f}".replace(",", " ") + " GFLOP" in text
     minutes = 680 * 3 * flop / (8.1e12 / 2) / 60
     assert f"about {minutes:.0f} minutes" in text
-    assert f"about {80 * minutes / 60:.0f} hours" in text
+    assert f"about {2 * 80 * minutes / 60:.0f} hours" in text  # the chapter trains twice
+    assert round(80 * minutes / 60) == 11
+    assert "**Eleven hours** for one run" in text
     steps = [epoch["steps"] for r in report.alike(report.load(ROOT / "results")) for epoch in r["curve"]]
     assert abs(4 * sum(steps) / len(steps) - 680) < 40
     assert "below a minute of arithmetic" in text  # width 8, 128 × 128: 1 GFLOP forward

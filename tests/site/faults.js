@@ -22,14 +22,16 @@ for (const e of all('img', article)) {
   const short = e.closest('.jupyter-widgets') && e.alt.length < 40;
   if (!e.alt || e.alt.startsWith('<Figure') || short) say('no alternative text', e);
   const meant = +e.getAttribute('width') || e.naturalWidth; // a picture may be drawn twice as fine as it is shown
-  // at 0.6 letters of 9 points are 10.8 pixels high; a slider's picture is small, and one that is cut shows something else
-  const share = e.closest('.widget-subarea') ? 0.53 : 0.59;
+  // at 0.45 letters of 9 points, drawn at 192 dots an inch, are 10.8 pixels high; a slider's picture, given in the column's
+  // pixels, is small, and one that is cut shows something else
+  const share = e.closest('.widget-subarea') ? 0.53 : 0.44;
   const small = e.width < Math.min(share * meant, 639);
   if (small && window_ < 600 && e.complete && e.closest('.cell_output') && seen(e)) {
     say(`a figure shrunk to ${e.width} of ${meant}`, e);
   }
 }
-for (const e of all('.cell_output svg[viewBox] text', article).filter(seen)) {
+for (const e of window_ < 600 ? all('.cell_output svg[viewBox] text', article).filter(seen) : []) {
+  if (e.closest('.widget-subarea')) continue; // a slider's picture is seen whole
   const svg = e.closest('svg'), scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
   const high = parseFloat(getComputedStyle(e).fontSize) * scale;
   if (high < 9.3) { say(`letters of ${high.toFixed(1)} pixels in a drawing`, e); break; }

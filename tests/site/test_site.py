@@ -304,6 +304,8 @@ def test_what_a_chapter_sets_up_folds_into_one_line(name, browser, address):
 
 
 def test_what_scrolls_sideways_says_so(browser, address):
+    if browser.width == WIDTHS["desktop"]:
+        return  # nothing of that page is wider
     browser.open(f"{address}/book/12-networks.html")
     cut = browser.run("return document.querySelectorAll('.scrolls').length")
     said = browser.run("return getComputedStyle(document.querySelector('.scrolls'), '::before').content")
@@ -655,4 +657,4 @@ def test_chapter_4_prints_to_pages_with_numbers_and_open_solutions(browser, addr
     assert "The one map serves all channels" in text  # a solution, folded on the screen
     assert "numpy repeats an array" in text  # a hint
     assert "Show the" not in text  # code that is folded away, and cannot be unfolded on paper
-    assert all(f"Fig. {n}" in text for n in range(16, 22))
+    assert all(f"Fig. {n}" in text for n in range(17, 23))
