@@ -197,11 +197,16 @@ def anchor(name: str) -> str:
 
 
 def runs_of(number: str, results: list[dict]) -> dict[str, list[dict]]:
-    """The runs that decide a claim, by row of its grid, in the grid's order; rows without a run are left out."""
+    """The runs that decide a claim, by row of its grid, in the grid's order; rows without a run are left out.
+
+    A claim on the maps rests on the runs whose maps were measured.
+    """
     if number not in RUNS_OF:
         return {}
     grid, labels = RUNS_OF[number]
     _, _, most = next(iter(report.scales(results, GRIDS[grid])), ({}, "", []))
+    if number in ("5a", "5b", "5c"):
+        most = [r for r in most if "attention" in r]
     found = {label: [r for r in most if r["row"] == label] for label in labels or GRIDS[grid].rows}
     return {label: runs for label, runs in found.items() if runs}
 

@@ -226,12 +226,16 @@ def test_every_line_of_the_ledger_links_to_the_runs_that_decide_it(case, monkeyp
         (line,) = re.findall(rf'<tr id="claim-{claim.number}">.*?</tr>', text)
         read.clear()
         claim.decide(CASES[case])
+        measured = [r for r in runs(CASES[case], GRIDS["table2"], "SCOAT-Net") if "attention" in r]
+        if claim.number.startswith("5"):  # of the runs that it reads those whose maps were measured
+            read[:] = [("table2", "SCOAT-Net")] * len(measured)
         links = re.findall(r'<a href="reproducibility\.html#(runs-[^"]+)">(.*?) \((\d+)\)</a>', line)
         assert {label for _, label, _ in links} == {label for _, label in read}, claim.number
         assert {grid for grid, _ in read} <= {verdicts.RUNS_OF.get(claim.number, ("none",))[0]}
         for place, label, number in links:
             assert f'<span id="{place}"></span>' in places
             assert int(number) == len(verdicts.runs_of(claim.number, CASES[case])[label])
+            assert not claim.number.startswith("5") or int(number) == len(measured)
 
 
 def luminance(colour):
