@@ -31,7 +31,7 @@ STAGES = {  # what is timed, and where it is found
     "window and resample": (Preprocessing, "slices"),
     NETWORK: (inference, "_probability"),
     "smooth": (inference, "smooth_through"),
-    "bring back": (inference, "_enlarged"),
+    "bring back": (inference, "_enlarge"),
     "threshold": (inference, "threshold_mask"),
     "lungs": (lungs, "segment"),
     "write": (Scan, "save"),

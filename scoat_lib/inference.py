@@ -31,7 +31,9 @@ def probabilities(
     p = slice_probabilities(segmenter, slices, batch, device, branches, segmenter.flip if flip is None else flip)
     del slices
     p = smooth_through(p, scan.axial_spacing[0], segmenter.smooth if smooth is None else smooth)
-    return scan.with_axial(_enlarged(p, scan.axial().shape[1:], batch))
+    result = scan.blank(np.float32)
+    _enlarge(p, result.axial(), batch)
+    return result
 
 
 @torch.inference_mode()
@@ -71,15 +73,16 @@ def slice_probabilities(
     return result
 
 
-def _enlarged(probability: np.ndarray, size: tuple[int, int], together: int = 16) -> np.ndarray:
-    """Probabilities (slices, h, w) brought to another size bilinearly, a few slices at a time.
+def _enlarge(probability: np.ndarray, result: np.ndarray, together: int = 16) -> None:
+    """Probabilities (slices, h, w) written into a result (slices, H, W) of another size, bilinearly, a few slices at a time.
 
     It comes after the smoothing: both are linear and run along other axes, so their order is worth rounding errors only, and
     a slice of the network's own grid is smoothed in a sixteenth of the time of one of 512 × 512.
     """
-    if probability.shape[1:] == tuple(size):
-        return probability
-    result = np.empty((len(probability), *size), np.float32)
+    if probability.shape == result.shape:
+        result[:] = probability
+        return
+    size = result.shape[1:]
     for start in range(0, len(probability), together):
         part = torch.from_numpy(probability[start : start + together])[:, None]
         result[start : start + together] = F.interpolate(part, size=size, mode="bilinear", align_corners=False)[:, 0].numpy()
@@ -118,7 +121,7 @@ def threshold_mask(probability: Scan, threshold: float = 0.5) -> Scan:
     """A probability map's mask at a threshold in 0..1, exclusive."""
     if not 0 < threshold < 1:
         raise ValueError(f"threshold is {threshold}; it must lie between 0 and 1")
-    return Scan((probability.voxels > threshold).astype(np.uint8), probability.affine, None, probability.header)
+    return Scan((probability.voxels > threshold).view(np.uint8), probability.affine, None, probability.header)
 
 
 def opacification_volume(mask: Scan) -> float:

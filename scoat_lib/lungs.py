@@ -48,16 +48,18 @@ class Rule:
     deepest: float = 45.0
 
 
-def segment(scan: Scan, rule: Rule | None = None) -> Scan:
+def segment(scan: Scan, rule: Rule | None = None, checked: bool = False) -> Scan:
     """The lungs of a scan in HU: uint8 on its shape and affine; 0 elsewhere, 1 the patient's right lung, 2 the left.
 
     Right 1, left 2 is the convention of lungmask's R231 (Hofmanninger et al. 2020); others number the other way, so look
     before you compare. Vessels, consolidation and lesions at the rim belong to the lung; windpipe and main bronchi do not.
+    checked: its values have been through `check_hounsfield` already.
     `notes` of the result says what is doubtful: one lung only, lungs that the scan cuts off. Any orientation and spacing.
     Raises ScanError for a scan that is not in HU, or that shows no lungs (a head, an abdomen, an empty table).
     """
     rule = rule or Rule()
-    check_hounsfield(scan)
+    if not checked:
+        check_hounsfield(scan)
     grid = _Grid.of(scan)
     body = np.stack([upright.body_of(slice_, grid.mm[1]) for slice_ in grid.hu])
     pipe = _windpipe(grid, body) | _gas(grid, body)
@@ -69,7 +71,8 @@ def segment(scan: Scan, rule: Rule | None = None) -> Scan:
     sides = _sides(airy, middle, grid.mm)
     whole = _given_back(sides, body & ~walled, middle, grid.mm, rule)
     whole = _islands(whole, air, grid)
-    result = scan.with_axial(grid.back(scan, whole, sides, rule.threshold))
+    result = scan.blank(np.uint8)
+    grid.back(scan, whole, sides, rule.threshold, result.axial())
     return replace(result, notes=_notes(scan, result))
 
 
@@ -82,13 +85,19 @@ def share(mask: Scan, lungs: Scan) -> dict[str, float | None]:
     differ, ValueError for values other than these.
     """
     check_same_grid(mask, lungs)
-    lesion, labels = np.asarray(mask.voxels), np.asarray(lungs.voxels)
-    if not np.isin(np.unique(lesion), (0, 1)).all():
-        raise ValueError("a lesion mask holds values other than 0 and 1; give the mask, not the probability")
-    if not np.isin(np.unique(labels), (0, RIGHT, LEFT)).all():
+    of_lung, of_lesion = np.zeros(3, int), np.zeros(3, int)  # voxels by label
+    for lesion, labels in zip(mask.axial(), lungs.axial(), strict=True):
+        inside = lesion == 1
+        if np.count_nonzero(lesion) != np.count_nonzero(inside):
+            raise ValueError("a lesion mask holds values other than 0 and 1; give the mask, not the probability")
+        for label in (RIGHT, LEFT):
+            there = labels == label
+            of_lung[label] += np.count_nonzero(there)
+            of_lesion[label] += np.count_nonzero(there & inside)
+        of_lung[0] += np.count_nonzero(labels)
+        of_lesion[0] += np.count_nonzero(inside)
+    if of_lung[0] != of_lung[1:].sum():
         raise ValueError("a lung mask holds values other than 0, 1 (right) and 2 (left); give what lungs.segment returns")
-    of_lung = np.bincount(labels.reshape(-1).astype(np.intp), minlength=3)
-    of_lesion = np.bincount(labels[lesion > 0].astype(np.intp), minlength=3)
 
     def per_cent(part, whole) -> float | None:
         """A part in per cent; None of nothing."""
@@ -98,7 +107,7 @@ def share(mask: Scan, lungs: Scan) -> dict[str, float | None]:
         "both": per_cent(of_lesion[1:].sum(), of_lung[1:].sum()),
         "right": per_cent(of_lesion[RIGHT], of_lung[RIGHT]),
         "left": per_cent(of_lesion[LEFT], of_lung[LEFT]),
-        "outside": per_cent(of_lesion[0], of_lesion.sum()) or 0.0,
+        "outside": per_cent(of_lesion[0] - of_lesion[1:].sum(), of_lesion[0]) or 0.0,
     }
 
 
@@ -129,19 +138,24 @@ class _Grid:
         """cm³."""
         return float(np.prod(self.mm)) / 1000
 
-    def back(self, scan: Scan, whole: np.ndarray, sides: np.ndarray, threshold: float) -> np.ndarray:
-        """Labels on the scan's own axial grid, uint8.
+    def back(self, scan: Scan, whole: np.ndarray, sides: np.ndarray, threshold: float, result: np.ndarray) -> None:
+        """Write labels on the scan's own axial grid into `result`, uint8.
 
         Outlines are interpolated as distances; where the outline is air against tissue, the scan's own voxels place it.
         """
         if self.blocks == (1, 1, 1):
-            return whole.astype(np.uint8)
-        slices = scan.axial()
-        grids = [_linear(n, c, b) for n, c, b in zip(slices.shape, self.hu.shape, self.blocks, strict=True)]
-        band = max(self.mm[1:])
+            result[:] = whole
+            return
+        slices, band = scan.axial(), max(self.mm[1:])
+        # beyond the box every distance is the largest; its outermost voxels too, so nothing changes where it is cut
+        box = _box(whole > 0, _reach(2 * band, self.mm))
+        counts = zip(slices.shape, self.hu.shape, self.blocks, box, strict=True)
+        places, grids = zip(*(_linear(*one) for one in counts), strict=True)
+        whole, sides = whole[box], sides[box]
         fields = [_signed(whole == side, self.mm, 2 * band) for side in SIDES]
         fields.append(ndimage.binary_dilation((whole > 0) & (sides == 0), np.ones((1, 3, 3))).astype(np.float32))
-        result = np.zeros(slices.shape, np.uint8)
+        result[:] = 0
+        slices, result = slices[places], result[places]
         for k, (low, high, part) in enumerate(zip(*grids[0], strict=True)):
             planes = []
             for field in fields:
@@ -152,24 +166,43 @@ class _Grid:
             best = np.maximum(planes[0], planes[1])
             edge = (np.abs(best) < band) & (planes[2] < 0.5)
             inside = np.where(edge, slices[k] < threshold, best > 0)
-            result[k] = np.where(planes[0] >= planes[1], RIGHT, LEFT) * inside
-        return result
+            result[k] = np.where(planes[0] >= planes[1], RIGHT, LEFT).astype(np.uint8) * inside
 
 
-def _linear(fine: int, coarse: int, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each fine voxel the two block centres around it and the share of the second, float32; repeated beyond the ends."""
+def _box(mask: np.ndarray, margin) -> tuple[slice, ...]:
+    """Where a mask that is not empty lies, with so many voxels around it on each axis as there are."""
+    found = ndimage.find_objects(mask.astype(np.uint8))[0]
+    return tuple(
+        slice(max(0, part.start - m), min(n, part.stop + m)) for part, m, n in zip(found, margin, mask.shape, strict=True)
+    )
+
+
+def _linear(fine: int, coarse: int, block: int, part: slice) -> tuple[slice, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Which fine voxels lie between block centres of a part; and for each the two around it, counted from the part's first, and
+    the share of the second, float32; repeated beyond the ends."""
     at = np.clip((np.arange(fine) + 0.5) / block - 0.5, 0, coarse - 1)
     low = at.astype(int)
-    return low, np.minimum(low + 1, coarse - 1), (at - low).astype(np.float32)
+    high = np.minimum(low + 1, coarse - 1)
+    within = np.flatnonzero((low >= part.start) & (high < part.stop))
+    place = slice(int(within[0]), int(within[-1]) + 1)
+    return place, (low[place] - part.start, high[place] - part.start, (at - low)[place].astype(np.float32))
 
 
 def _signed(mask: np.ndarray, mm, most: float) -> np.ndarray:
     """mm to the outline, positive inside, cut at ±most; −most everywhere for an empty mask."""
-    if not mask.any():
-        return np.full(mask.shape, -most, np.float32)
-    distance = ndimage.distance_transform_edt(mask, mm) - ndimage.distance_transform_edt(~mask, mm)
-    half = min(mm[1:]) / 2  # the outline runs between two voxels, not through their centres
-    return np.clip(distance - half * np.sign(distance), -most, most).astype(np.float32)
+    result = np.full(mask.shape, -most, np.float32)
+    if mask.any():
+        box = _box(mask, _reach(most, mm))
+        distance = ndimage.distance_transform_edt(mask[box], mm)
+        distance -= ndimage.distance_transform_edt(~mask[box], mm)
+        distance -= min(mm[1:]) / 2 * np.sign(distance)  # the outline runs between two voxels, not through their centres
+        result[box] = np.clip(distance, -most, most)
+    return result
+
+
+def _reach(far: float, mm) -> list[int]:
+    """So many voxels of each axis go beyond so many mm."""
+    return [int(np.ceil(far / m)) + 1 for m in mm]
 
 
 def _windpipe(grid: _Grid, body: np.ndarray) -> np.ndarray:
@@ -212,11 +245,12 @@ def _gas(grid: _Grid, body: np.ndarray) -> np.ndarray:
     """Holes of a slice that are full of gas and walled in by tissue, boolean: gut below the lungs, windpipe between them."""
     result = np.zeros(body.shape, bool)
     for k, hu in enumerate(grid.hu):
-        labels, count = ndimage.label(body[k] & (hu < -700))
-        medians = ndimage.median(hu, labels, range(1, count + 1)) if count else []
-        for n in np.flatnonzero(np.asarray(medians) < GUT) + 1:
+        labels, _ = ndimage.label(body[k] & (hu < -700))
+        sizes, gas = np.bincount(labels.ravel()), np.bincount(labels[hu < GUT], minlength=labels.max() + 1)
+        most = [n for n in np.flatnonzero(2 * gas >= sizes) if n]  # of others the median is no gas
+        for n, median in zip(most, ndimage.median(hu, labels, most) if most else (), strict=True):
             hole = labels == n
-            if _walled(hu, hole):
+            if median < GUT and _walled(hu, hole):
                 result[k] |= hole
     return result
 
@@ -278,8 +312,14 @@ def _middle(body: np.ndarray, airy: np.ndarray) -> np.ndarray:
 
 def _sides(airy: np.ndarray, middle: np.ndarray, mm) -> np.ndarray:
     """uint8: RIGHT and LEFT of what is airy. Where the two touch, they part at the narrowest place between their cores."""
-    columns = np.arange(airy.shape[2])
-    by_middle = np.where(columns < middle[:, 1, None, None], RIGHT, LEFT).astype(np.uint8)
+    box, whole = _box(airy, (1, 1, 1)), np.zeros(airy.shape, np.uint8)
+    whole[box] = _sides_within(airy[box], middle[box[0], 1] - box[2].start, mm)
+    return whole
+
+
+def _sides_within(airy: np.ndarray, middle: np.ndarray, mm) -> np.ndarray:
+    """`_sides` of the part of a scan that holds what is airy; middle: the middle's column in each slice."""
+    by_middle = np.where(np.arange(airy.shape[2]) < middle[:, None, None], RIGHT, LEFT).astype(np.uint8)
     by_middle = np.broadcast_to(by_middle, airy.shape)
     depth = ndimage.distance_transform_edt(airy, mm)
     for least in (0, 2, 3, 4, 5, 6, 8, 10, 12, 15):
@@ -301,20 +341,19 @@ def _sides(airy: np.ndarray, middle: np.ndarray, mm) -> np.ndarray:
 
 def _given_back(sides: np.ndarray, allowed: np.ndarray, middle: np.ndarray, mm, rule: Rule) -> np.ndarray:
     """The lungs with what air does not reach: each side closed along the chest wall, then with a ball; uint8."""
-    present = [side for side in SIDES if (sides == side).any()]
-    rays = {side: _Rays.of(sides == side, side, middle, mm) for side in present}
-    walls = _walls({side: rays[side].outermost for side in present}, mm, rule)
     result = np.zeros(sides.shape, np.uint8)
-    for side in present:
+    for side in SIDES:
         lung = sides == side
-        closed = _closed(lung | (rays[side].behind(lung, walls[side]) & allowed), rule.ball, mm) & allowed
-        result[closed & (result == 0) & np.isin(sides, (0, side))] = side
+        if lung.any():
+            rays = _Rays.of(lung, side, middle, mm)
+            closed = _closed(lung | (rays.behind(lung, _wall(rays.outermost, mm, rule)) & allowed), rule.ball, mm) & allowed
+            result[closed & (result == 0) & ((sides == 0) | lung)] = side
     return result
 
 
 def _closed(mask: np.ndarray, radius: float, mm) -> np.ndarray:
     """A mask closed with a ball of radius mm; holes that nothing enters are filled."""
-    margin = [int(np.ceil(radius / m)) + 1 for m in mm]
+    margin = _reach(radius, mm)
     found = ndimage.find_objects(mask.astype(np.uint8))[0]
     part = np.pad(mask[found], [(m, m) for m in margin])
     if radius:
@@ -350,8 +389,10 @@ class _Rays:
         columns = (np.arange(lung.shape[2])[None, None] - middle[:, 1, None, None]) * mm[2]
         aside = -columns if side == RIGHT else columns
         radius, angle = np.hypot(rows, aside), np.degrees(np.arctan2(rows, aside))  # 0 sideways, 90 to the back
-        ray = np.clip(((angle + 90) / DEGREES).astype(int), 0, int(180 / DEGREES) - 1)
         usable = (aside > 0) & (angle > FRONT)
+        angle += 90
+        angle /= DEGREES
+        ray = np.clip(angle, 0, int(180 / DEGREES) - 1).astype(np.uint8)
         outermost = np.zeros((len(lung), int(180 / DEGREES)), np.float32)
         at = np.nonzero(lung & usable)
         np.maximum.at(outermost, (at[0], ray[at]), radius[at])
@@ -365,8 +406,8 @@ class _Rays:
         return ndimage.binary_opening(behind | lung, np.ones((1, 3, 3))) & behind
 
 
-def _walls(outermost: dict[int, np.ndarray], mm, rule: Rule) -> dict[int, np.ndarray]:
-    """The chest wall's distance along each side's rays, mm (slices, rays).
+def _wall(outermost: np.ndarray, mm, rule: Rule) -> np.ndarray:
+    """The chest wall's distance along one side's rays, mm (slices, rays).
 
     A dent in the lung's distance that is narrower than twice `rule.wall` degrees or `rule.wall_mm` is filled out to what
     surrounds it.
@@ -374,18 +415,10 @@ def _walls(outermost: dict[int, np.ndarray], mm, rule: Rule) -> dict[int, np.nda
     reach = (round(rule.wall_mm / mm[0]), round(rule.wall / DEGREES))
     if min(reach) < 1:
         return outermost
-
-    def closed(distance: np.ndarray) -> np.ndarray:
-        """Without the hollows that are narrower than the reach."""
-        padded = ndimage.grey_closing(np.pad(distance, [(r, r) for r in reach]), size=[2 * r + 1 for r in reach])
-        return padded[tuple(slice(r, -r) for r in reach)]
-
-    walls = {}
-    for side, distance in outermost.items():
-        wall = closed(distance)
-        wall[wall - distance > rule.deepest] = 0  # so far from the wall lies an organ, the liver most often
-        walls[side] = wall
-    return walls
+    padded = ndimage.grey_closing(np.pad(outermost, [(r, r) for r in reach]), size=[2 * r + 1 for r in reach])
+    wall = padded[tuple(slice(r, -r) for r in reach)]
+    wall[wall - outermost > rule.deepest] = 0  # so far from the wall lies an organ, the liver most often
+    return wall
 
 
 def _islands(whole: np.ndarray, air: np.ndarray, grid: _Grid) -> np.ndarray:
@@ -404,15 +437,15 @@ def _islands(whole: np.ndarray, air: np.ndarray, grid: _Grid) -> np.ndarray:
 
 def _notes(scan: Scan, lungs: Scan) -> tuple[str, ...]:
     """What is doubtful about a scan's lungs."""
-    name, labels = str(scan.path) if scan.path else "scan in memory", lungs.axial()
-    sizes = np.bincount(labels.reshape(-1), minlength=3)
+    name = str(scan.path) if scan.path else "scan in memory"
+    by_slice = np.stack([np.bincount(slice_.ravel(), minlength=3) for slice_ in lungs.axial()])
+    sizes, areas = by_slice.sum(0), by_slice[:, 1:].sum(1)
     notes = []
     for side, word in SIDES.items():
         if sizes[side] < 0.1 * sizes[1:].sum():
             volume = sizes[side] * scan.voxel_volume / 1000
             notes.append(f"{name}: hardly any of the {word} lung is found ({volume:.0f} cm³); do not trust its share")
-    largest = (labels > 0).sum((1, 2)).max()
-    cut = [word for k, word in ((0, "below"), (-1, "above")) if np.count_nonzero(labels[k]) > 0.2 * largest]
+    cut = [word for k, word in ((0, "below"), (-1, "above")) if areas[k] > 0.2 * areas.max()]
     if cut:
         notes.append(f"{name}: the scan ends inside the lungs ({' and '.join(cut)}); shares are of the part that it shows")
     return tuple(notes)

@@ -80,13 +80,13 @@ def _quiet() -> Iterator[None]:
 
 
 def _values(stored: nib.arrayproxy.ArrayProxy) -> np.ndarray:
-    """The values of an image: as they are stored, or, where a slope or an intercept is applied, float32 along C's order.
+    """The values of an image along Fortran's order, as a file has them; float32 where a slope or an intercept is applied.
 
     nibabel scales in float64, which a large intercept needs, and holds that twice over; a few slices at a time are enough.
     """
     if (stored.slope, stored.inter) == (1, 0) or stored.dtype.kind not in "iuf" or 0 in stored.shape:
         return np.asanyarray(stored)
-    values = np.empty(stored.shape, np.float32)
+    values = np.empty(stored.shape, np.float32, order="F")
     axis = max((k for k, side in enumerate(stored.shape) if side > 1), default=0)  # the last one: its slices lie together
     together = max(1, stored.shape[axis] // SLABS)
     for start in range(0, stored.shape[axis], together):

@@ -108,7 +108,7 @@ class Scan:
                 )
         if mask:
             array = _binary(array, str(path))
-        return cls(np.ascontiguousarray(array), np.asarray(affine, float), path, header, tuple(notes))
+        return cls(np.asarray(array), np.asarray(affine, float), path, header, tuple(notes))
 
     def save(self, path, overwrite: bool = True) -> Path:
         """Write a NIfTI file, whole or not at all; the affine is kept to the bit the format holds (float32).
@@ -190,9 +190,13 @@ class Scan:
         """A scan on this one's grid and axes from an array in the order of `axial()`; ValueError if shapes differ."""
         if slices.shape != self.axial().shape:
             raise ValueError(f"axial array has shape {slices.shape}; the scan's is {self.axial().shape}")
-        back = ornt_transform(CANONICAL, io_orientation(self.affine))
-        voxels = apply_orientation(slices.transpose(2, 1, 0), back)
-        return Scan(np.ascontiguousarray(voxels), self.affine, None, self.header)
+        result = self.blank(slices.dtype)
+        result.axial()[:] = slices
+        return result
+
+    def blank(self, dtype) -> Scan:
+        """A scan on this one's grid and axes whose voxels are not set yet; write into its `axial()`, which is a view."""
+        return Scan(np.empty_like(self.voxels, dtype, subok=False), self.affine, None, self.header)
 
     def reoriented(self, codes: str) -> Scan:
         """The same patient with voxel axes toward `codes`, for example "RAS" or "PIR"; nothing is resampled."""
@@ -215,7 +219,10 @@ def window(hu: np.ndarray, low: float = LUNG_WINDOW[0], high: float = LUNG_WINDO
     """Map HU to 0..1 linearly between low and high and clip outside; float32. ValueError unless low < high."""
     if not low < high:
         raise ValueError(f"window from {low} to {high} HU is empty; low must be below high")
-    return np.clip((np.asarray(hu, np.float32) - low) / (high - low), 0, 1, dtype=np.float32)
+    found = np.array(hu, np.float32)
+    found -= low
+    found /= high - low
+    return np.clip(found, 0, 1, out=found)
 
 
 def tissue_peaks(scan: Scan) -> tuple[float, float] | None:
@@ -224,9 +231,19 @@ def tissue_peaks(scan: Scan) -> tuple[float, float] | None:
     Air: the lowest peak below −600, above what pads a round field of view. Muscle: the upper of two peaks between −150 and
     330 that are as far apart as fat and muscle (contrast medium may add a third above them), else the highest.
     """
-    edges = np.arange(-1180.0, 405.0, 5.0)
-    inside = scan.voxels[(scan.voxels > scan.voxels.min()) & (scan.voxels < scan.voxels.max())]  # what was cut off piles up
-    counts = gaussian_filter1d(np.histogram(inside, edges)[0].astype(float), 3)
+    edges = np.linspace(-1180.0, 400.0, 317)
+    low, high = scan.voxels.min(), scan.voxels.max()
+    counts = np.zeros(len(edges) - 1)
+    for slice_ in scan.axial():  # one at a time, as a copy of the whole would be as large as the scan
+        least, most = max(low, edges[0]), min(high, edges[-1])
+        inside = slice_[(slice_ > low) & (slice_ < high) & (slice_ >= least) & (slice_ <= most)]  # what was cut off piles up
+        if inside.dtype.kind in "iu":
+            whole = np.bincount(inside.astype(np.intp) - int(edges[0]), minlength=int(edges[-1] - edges[0]) + 1)
+            whole[-2] += whole[-1]  # the last bin holds its upper edge too
+            counts += whole[:-1].reshape(len(counts), -1).sum(1)
+        else:
+            counts += np.histogram(inside, len(counts), (edges[0], edges[-1]))[0]
+    counts = gaussian_filter1d(counts, 3)
     centres = (edges[:-1] + edges[1:]) / 2
 
     def peaks(low: float, high: float, least: float) -> np.ndarray:
@@ -350,7 +367,7 @@ def _is_shift(air: float, muscle: float) -> bool:
 
 def _without_padding(voxels: np.ndarray, floor: float = FLOOR - 100) -> np.ndarray:
     """The values of a scan without what pads it: below a floor, by default −1024 less some noise, and a block at the lowest."""
-    inside = np.asarray(voxels).reshape(-1)[:: max(1, voxels.size // 4_000_000)]
+    inside = np.asarray(voxels).ravel("K")[:: max(1, voxels.size // 4_000_000)]
     inside = inside[inside >= floor]
     for _ in range(2):  # a rectangle around the reconstructed field may be padded with another value
         if len(inside) and np.mean(inside == inside.min()) > 0.005:

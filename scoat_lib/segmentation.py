@@ -66,7 +66,8 @@ class Segmentation:
     """What was found in one scan.
 
     scan, mask_scan (uint8, 1 is lesion), probability_scan (float32, 0..1): on one grid. warnings: what is to be said of the
-    scan. axial: whether the arrays below run as `Scan.axial` does (slices, rows, columns), else along the file's axes.
+    scan. axial: whether the arrays below run as `Scan.axial` does (slices, rows, columns), else along the file's axes. checked:
+    whether its values have been found to be HU.
     """
 
     scan: Scan
@@ -74,6 +75,7 @@ class Segmentation:
     probability_scan: Scan
     warnings: tuple[str, ...] = ()
     axial: bool = False
+    checked: bool = False
 
     @property
     def mask(self) -> np.ndarray:
@@ -97,7 +99,7 @@ class Segmentation:
         ScanError where they cannot be found in this scan.
         """
         module = optional("lungs")
-        return module.segment(self.scan) if module else None
+        return module.segment(self.scan, checked=self.checked) if module else None
 
     @cached_property
     def shares(self) -> dict[str, float | None]:
@@ -165,7 +167,7 @@ def from_array(array, spacing: Collection[float] | None) -> Scan:
     if not np.isfinite(array).all():
         raise ScanError("scan in memory: some voxels are NaN or infinite; replace them (air is -1024 HU)")
     slices, rows, columns = (float(s) for s in spacing)
-    return Scan(np.ascontiguousarray(array.transpose(2, 1, 0)), np.diag([-columns, -rows, slices, 1.0]))
+    return Scan(np.array(array, order="C").transpose(2, 1, 0), np.diag([-columns, -rows, slices, 1.0]))
 
 
 def optional(name: str) -> ModuleType | None:
@@ -232,7 +234,7 @@ def of(scan: Scan, segmenter: Segmenter, options: Options, device: str = "cpu", 
     if settled["calibrate"] != segmenter.preprocessing.calibrate:
         segmenter = replace(segmenter, preprocessing=replace(segmenter.preprocessing, calibrate=settled["calibrate"]))
     p = inference.probabilities(segmenter, scan, batch, device, options.branches, settled["flip"], settled["smooth_mm"])
-    found = Segmentation(scan, inference.threshold_mask(p, settled["threshold"]), p)
+    found = Segmentation(scan, inference.threshold_mask(p, settled["threshold"]), p, checked=not options.hu)
     if 0 < found.volume < segmenter.quiet:
         said.append(
             f"{found.volume:.0f} cm³ are no more than was marked in a scan with next to no lesion ({segmenter.quiet:.0f} cm³); "

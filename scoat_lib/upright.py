@@ -172,10 +172,11 @@ def body_of(grey: np.ndarray, row_mm: float) -> np.ndarray:
         corners = {int(v) for v in (top[0], top[-1], bottom[0], bottom[-1])}
         across = set(left.tolist()) & set(right.tolist())
         border = sorted({int(v) for v in np.concatenate([top, bottom, left, right])} - {0})
-        medians = ndimage.median(grey, labels, border) if border else []
+        around = {n for n in border if n in corners or n in across}
         # a lung that the field of view cuts touches the border too, but it is no corner, and not as empty as air
-        around = [n for n, m in zip(border, medians, strict=True) if m < -930 or n in corners or n in across]
-        outside = np.isin(labels, [n for n in around if n])
+        rest = [n for n in border if n not in around]
+        around |= {n for n, m in zip(rest, ndimage.median(grey, labels, rest) if rest else (), strict=True) if m < -930}
+        outside = np.isin(labels, sorted(around))
     solid = ~outside
     square = np.ones((3, 3), bool)
     times = 2 if row_mm < 4.5 else 1

@@ -184,7 +184,7 @@ def test_scaled_values_are_nibabels_rounded_once(dtype, order, tmp_path):
                     Scan.load(tmp_path / "x.nii")
                 continue
             found = Scan.load(tmp_path / "x.nii").voxels
-            assert (found.dtype, found.flags.c_contiguous) == (np.float32, True)
+            assert (found.dtype, found.flags.f_contiguous) == (np.float32, True)  # as the file has them
             np.testing.assert_array_equal(found, expected)
 
 
