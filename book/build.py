@@ -42,8 +42,10 @@ import scans
 import slides
 import vendor
 import yaml
+from matplotlib.colors import to_rgb
 from PIL import Image
 
+from scoat_lib import plots
 from scoat_lib.files import PART, BusyError, one_writer, remove_parts, sync, write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -251,12 +253,16 @@ def lighten(output: dict) -> None:
 
 
 def in_few_colours(whole: Image.Image, colours: int) -> Image.Image:
-    """A picture in so many colours, and 24 more for its vivid pixels where these are fewer than one in ten."""
+    """A picture in so many colours, and 24 for outlines, and for all vivid pixels where these are fewer than one in ten."""
     pixels = np.asarray(whole).reshape(-1, 3)
+    outlines = [np.round(255 * np.array(to_rgb(colour))) for colour in (plots.TRUTH, plots.PREDICTION)]
+    own = np.any([np.abs(pixels - colour).max(1) < 60 for colour in outlines], axis=0)  # a map's colours leave none for a line
     vivid = np.ptp(pixels, axis=1) > 60
-    if not 0 < vivid.mean() < 0.1:
+    if vivid.mean() < 0.1:
+        own |= vivid
+    if not own.any() or own.all():
         return whole.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    parts = ((pixels[~vivid], colours), (pixels[vivid], 24))
+    parts = ((pixels[~own], colours), (pixels[own], 24))
     found = [Image.fromarray(part[None]).quantize(n, Image.Quantize.MEDIANCUT).getpalette()[: 3 * n] for part, n in parts]
     palette = Image.new("P", (1, 1))
     palette.putpalette(found[0] + found[1])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
 import nbformat
 import numpy as np
 import pytest
@@ -41,13 +42,16 @@ def has_picture(cell):
     return any("image/png" in data or "<svg" in data.get("text/html", "") for data in shown)
 
 
-def test_a_picture_made_light_keeps_its_thin_red_line():
-    """Grey noise takes every colour of a small palette, unless what is vivid has its own."""
-    rng = np.random.default_rng(0)
-    grey = rng.integers(0, 256, (900, 900, 1), np.uint8).repeat(3, 2)
-    grey[450, 100:800] = TRUTH = (255, 59, 48)
+@pytest.mark.parametrize("coloured", [0, 1], ids=["grey noise", "a map's colours"])
+def test_a_picture_made_light_keeps_its_thin_red_line(coloured):
+    """Noise takes every colour of a small palette, unless what is vivid, or an outline, has its own."""
+    noise = np.random.default_rng(0).integers(0, 256, (900, 900), np.uint8)
+    picture = (255 * matplotlib.colormaps["cividis" if coloured else "gray"](noise)[..., :3]).round().astype(np.uint8)
+    if coloured:  # half in grey, as where a map lies on a slice
+        picture[:, ::2] = noise[:, ::2, None]
+    picture[450, 100:800] = TRUTH = (255, 59, 48)
     stream = io.BytesIO()
-    Image.fromarray(grey).save(stream, "PNG")
+    Image.fromarray(picture).save(stream, "PNG")
     output = {"data": {"image/png": base64.b64encode(stream.getvalue()).decode()}}
     before = len(output["data"]["image/png"])
     build.lighten(output)
