@@ -6,8 +6,9 @@ Each mutant is one change that cosmic-ray makes (another operator, number, compa
 the tree; the module's own tests run against it and stop at the first failure. A mutant that no test fails has survived. The
 sample is drawn by a seed: places first, each as likely as another, then one of a place's mutants (an operator has a dozen, a
 number two). Annotations and decorators are left out: a change in them changes nothing that runs here. Stopped and started
-again, it goes on. Modules, tests, seed and size of the sample stand in pyproject.toml, `tool.mutants`; what is said of
-survivors, one by one, in `SAID` below. Writes results/mutants/table.json.
+again, it goes on; where tests were only added since, what they killed stays killed and the survivors are tried again. Modules,
+tests, seed and size of the sample stand in pyproject.toml, `tool.mutants`; what is said of survivors, one by one, in `SAID`
+below. Writes results/mutants/table.json.
 """
 
 from __future__ import annotations
@@ -181,9 +182,10 @@ def warmed() -> None:
 def run(sample: list[Mutant], tests: dict[str, list[str]]) -> dict[str, str]:
     """{a mutant's name: its outcome}; kept in WORK after each, so that a stopped run goes on."""
     kept, tree = WORK / "outcomes.json", WORK / "tree"
-    stamp = {m: _stamp(m, tests[m]) for m in tests}
-    found = json.loads(kept.read_text()) if kept.exists() else {}
-    todo = [m for m in sample if found.get(m.name, ["", ""])[1] != stamp[m.module]]
+    now = {m: state(m, tests[m]) for m in tests}
+    before = json.loads(kept.read_text()) if kept.exists() else {"states": {}, "outcomes": {}}
+    states, found = before["states"], before["outcomes"]
+    todo = [m for m in sample if m.name not in found or not stands(found[m.name][0], states[found[m.name][1]], now[m.module])]
     if todo:
         copied(tree)
         warmed()
@@ -201,18 +203,28 @@ def run(sample: list[Mutant], tests: dict[str, list[str]]) -> dict[str, str]:
             outcome, _ = tested(tree, tests[mutant.module], budgets[mutant.module])
         finally:
             shutil.copy2(ROOT / "scoat_lib" / place.name, place)
-        found[mutant.name] = [outcome, stamp[mutant.module]]
-        kept.write_text(json.dumps(found, indent=1))
+        name = f"{mutant.module} {_hash(json.dumps(now[mutant.module]))}"
+        states[name], found[mutant.name] = now[mutant.module], [outcome, name]
+        kept.write_text(json.dumps(before, indent=1))
         if outcome == SURVIVED:
             old, new = change(mutant)
             print(f"{number} of {len(todo)}: {mutant.name}, line {mutant.line}, survived\n  - {old}\n  + {new}", flush=True)
     return {m.name: found[m.name][0] for m in sample}
 
 
-def _stamp(module: str, tests: list[str]) -> str:
-    """Of a module and its tests as they are: an outcome of other ones does not count."""
-    content = b"".join((ROOT / p).read_bytes() for p in [f"scoat_lib/{module}.py", *tests])
-    return hashlib.sha256(content).hexdigest()[:12]
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def state(module: str, tests: list[str], root: Path = ROOT) -> dict:
+    """A module and its tests as they are: hashes of the "module"'s text, and of each statement at the top of the "tests"."""
+    parts = [ast.dump(node) for path in tests for node in ast.parse((root / path).read_text()).body]
+    return {"module": _hash((root / "scoat_lib" / f"{module}.py").read_text()), "tests": sorted(map(_hash, parts))}
+
+
+def stands(outcome: str, then: dict, now: dict) -> bool:
+    """Whether an outcome of one state counts in another: the same, or a mutant noticed by tests that are all still there."""
+    return then == now or (outcome != SURVIVED and then["module"] == now["module"] and set(then["tests"]) <= set(now["tests"]))
 
 
 def table(sample: list[Mutant], outcomes: dict[str, str], places: int, seed: int) -> dict:

@@ -151,3 +151,27 @@ def test_the_table_of_faults_is_whole():
     assert set(kills) == {f"SIGKILL: {case.replace('_', ' ')}" for case in test_kills.CASES}
     assert min(kills.values()) >= 3
     assert {"a full disk", "a read-only disk", "two trainings in one folder", "two downloads into one folder"} <= set(times)
+
+
+def test_a_killed_mutant_stays_killed_while_tests_are_only_added(tmp_path):
+    from studies.mutants import KILLED, SURVIVED, stands, state
+
+    (tmp_path / "scoat_lib").mkdir()
+    module, tests = tmp_path / "scoat_lib" / "sums.py", tmp_path / "test_sums.py"
+
+    def made(text, one="def add(a, b):\n    return a + b\n"):
+        module.write_text(one)
+        tests.write_text(text)
+        return state("sums", ["test_sums.py"], tmp_path)
+
+    old = "@mark(1)\ndef test_one():\n    assert add(1, 1) == 2\n"
+    then = made(old)
+    assert stands(KILLED, then, then)
+    assert stands(SURVIVED, then, then)
+    assert stands(KILLED, then, made("# a remark\n" + old))
+    more = made(old + "def test_two():\n    assert add(1, 2) == 3\n")
+    assert stands(KILLED, then, more)
+    assert not stands(SURVIVED, then, more)
+    for text in (old.replace("== 2", ">= 2"), old.replace("mark(1)", "mark(2)"), ""):
+        assert not stands(KILLED, then, made(text))
+    assert not stands(KILLED, then, made(old, "def add(a, b):\n    return b + a\n"))
