@@ -408,3 +408,89 @@ def test_the_second_cohort_is_set_against_left_out_slices():
     again = both * math.hypot(own_error * math.sqrt(8 / asked["needed"]), away)
     assert again == pytest.approx(abs(asked["difference"]))
     assert claim.decide(folds(PATIENTS)).status == claims.WAITS
+
+
+def test_a_comparison_says_which_way_it_was_asked():
+    grid, results = grids.get("table3"), table3(scoatnet=3.0)
+    up, down = (claims.compare(results, grid, "SCOAT-Net", "UNet++", "DSC", sign) for sign in (1, -1))
+    assert "SCOAT-Net minus UNet++ in DSC: +3" in claims.all_of([up], "x").reason
+    assert "SCOAT-Net below UNet++ in DSC: -3" in claims.all_of([down], "x").reason
+    assert claims.all_of([down], "x").reason.count("below") == 1
+
+
+def test_the_p_of_equivalence_is_five_per_cent_where_the_interval_just_fits():
+    found = rule.interval([0.4, -0.9, 1.3, 0.2, -0.3, 0.8, 1.1, -0.6], [0, 0, 1, 1, 2, 2, 3, 3])
+    end = max(abs(found.low), abs(found.high))
+    assert claims._p_of_equivalence(found, end) == pytest.approx(0.05)
+    assert claims._p_of_equivalence(found, 1.1 * end) < 0.05 < claims._p_of_equivalence(found, 0.9 * end)
+    assert claims._p_of_equivalence(rule.interval([0.5] * 6, [0, 0, 1, 1, 2, 2]), 1.0) == 0
+
+
+def test_what_the_paper_does_not_print_is_not_excluded():
+    assert claims._judged([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [0, 0, 1, 1, 2, 2], math.nan)["excluded"] is False
+
+
+def test_claim_4_prints_the_papers_own_counts():
+    (reason,) = (c.decide([]).reason for c in claims.CLAIMS if c.number == "4")
+    printed = grids.get("table3").parameters
+    more = 100 * (printed["SCOAT-Net"] / printed["UNet++"] - 1)
+    assert float(re.search(r"the paper's own counts, \+([\d.]+) %", reason)[1]) == pytest.approx(more, abs=0.05)
+
+
+def test_the_second_cohorts_interval_is_the_normal_one():
+    runs = folds(PATIENTS)
+    for index, one in enumerate(runs):
+        one["external"] = {"x": {"slices": [counts(0.5 + 0.02 * k + 0.01 * index, 1000) for k in range(9)]}}
+    away = claims.second_cohort(runs)
+    assert away["high"] - away["mean"] == pytest.approx(1.96 * away["error"])
+    assert away["mean"] - away["low"] == pytest.approx(1.96 * away["error"])
+
+
+def test_many_patients_decide_a_small_difference_and_none_what_the_second_cohort_hides():
+    """As the difference nears what the second cohort's own error hides, the patients that decide it grow past all bounds."""
+    claim = next(c for c in claims.CLAIMS if c.number == "7a")
+    own = {}
+    for percent in np.arange(62, 72, 0.1):
+        runs = folds(PATIENTS)
+        for index, one in enumerate(runs):
+            each = [counts(percent / 100 + 0.01 * (k % 5) + 0.001 * index, 100_000) for k in range(20)]
+            one["external"] = {"ct100": {"fingerprint": "x", "slices": each}}
+            for name, more in one["measures"].items():
+                tp = round(1000 * PATIENTS[name])
+                more["slices"] = [[tp, 1000 - tp, 1000 - tp]] * 3
+        for asked in claim.decide(runs).asked:
+            mine = claims.own_slices(runs)
+            home, away = rule.interval(100 * mine.DSC, mine.fold), claims.second_cohort(runs)["error"]
+            both = stats.t.isf(0.025, home.freedom) + stats.t.isf(0.2, home.freedom)
+            room = (asked["difference"] / both) ** 2 - away**2
+            error = (home.high - home.low) / 2 / stats.t.isf(0.025, home.freedom)
+            own[room] = asked["needed"], 8 * error**2 / room
+    assert any(0 < room < 0.9 for room in own)
+    assert any(room < 0 for room in own)
+    for room, (needed, expected) in own.items():
+        assert needed == (pytest.approx(expected) if room > 0 else math.inf)
+
+
+def test_one_network_finds_and_two_find():
+    claim = next(c for c in claims.CLAIMS if c.number == "11")
+
+    def told(number):
+        made = [
+            r for label in list(grids.get("table2").rows)[:number] for r in folds(PATIENTS, **grids.get("table2").rows[label])
+        ]
+        for one in made:
+            for k, more in enumerate(one["measures"].values()):
+                more["lesions"] = [*([[20, 5]] * (2 + k)), *([[20, 0]] * (8 - k))]
+        return claim.decide(made).reason
+
+    assert "of 1 network 1 finds fewer than half" in told(1)
+    assert "of 2 networks 2 find fewer than half" in told(2)
+
+
+def test_what_a_claim_on_maps_asks_is_told_with_two_decimals():
+    made = folds(PATIENTS)
+    for run in made:
+        nodes = {n: [0.5, 0.5 + 0.1 * (-1) ** int(n[1]) + 0.01 * int(n[1])] for n in run["folds"]["test"]}
+        run["attention"] = {"nodes": nodes, "epochs": {}, "contrast": {}}
+    (asked,) = next(c for c in claims.CLAIMS if c.number == "5a").decide(made).asked
+    assert asked["digits"] == 2

@@ -469,3 +469,16 @@ def test_calibrated_slices_do_not_depend_on_the_stored_scale(data_folder, tmp_pa
         Cohort([case], preprocessing, cache=tmp_path)
     assert len([p for p in tmp_path.iterdir() if p.is_dir()]) == 2
     assert sorted("calibrate" in p.read_text() for p in tmp_path.glob("*/made-by.json")) == [False, True]
+
+
+def test_a_calibrated_cache_says_so(data_folder, tmp_path):
+    Cohort.open(data_folder, Preprocessing(calibrate=True), cache=tmp_path)
+    notes = [json.loads(p.read_text()) for p in tmp_path.glob("*/made-by.json")]
+    assert notes
+    assert {note["calibrate"] for note in notes} == {True}
+
+
+def test_two_cases_of_one_name_are_refused_by_that_name(tmp_path):
+    one, other = (Case(name, tmp_path / name, tmp_path / name) for name in ("twice", "once"))
+    with pytest.raises(DataError, match=r"case names repeat: twice$"):
+        Cohort([one, other, one])

@@ -205,3 +205,13 @@ def test_read_only_and_turned_arrays_are_counted(rng):
         frozen = other.copy(order="K")
         frozen.flags.writeable = False
         assert count(frozen, frozen) == expected
+
+
+def test_the_centre_of_a_large_disc_in_one_slice():
+    """Its points span no volume, so they have no hull in 3-D."""
+    row, column = np.mgrid[:80, :80]
+    flat = np.zeros((3, 80, 80), bool)
+    flat[1] = (row - 40) ** 2 + (column - 38) ** 2 < 30**2
+    flat[1, 40:44, 50:] = False
+    assert region_centre(flat) == (1, *region_centre(flat[1]))
+    assert region_centre(flat, (5, 0.7, 0.7)) == (1, *region_centre(flat[1], (0.7, 0.7)))
