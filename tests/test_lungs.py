@@ -189,3 +189,15 @@ def test_share_refuses_what_is_no_mask_and_another_grid():
         lungs.share(Scan(zero + 0.5, affine), Scan(zero, affine))
     with pytest.raises(ValueError, match="right"):
         lungs.share(Scan(zero, affine), Scan(zero + 3, affine))
+
+
+def test_lungs_far_from_the_edge_and_at_it_are_brought_back_alike(chest):
+    """What is beyond the lungs' box is cut away before outlines are brought to the scan's own grid; nothing may hang on it."""
+    slices, margin = chest.scan.axial(), 12
+    wide = np.pad(slices, ((0, 0), (margin, margin), (margin, margin)), constant_values=-1000)
+    row_mm, column_mm = chest.scan.axial_spacing[1:]
+    affine = chest.scan.affine @ np.array([[1, 0, 0, -margin], [0, 1, 0, -margin], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    scan = Scan(np.ascontiguousarray(wide.transpose(2, 1, 0)), affine)
+    assert scan.axial_spacing[1:] == pytest.approx((row_mm, column_mm))
+    inside = lungs.segment(scan).axial()[:, margin:-margin, margin:-margin]
+    np.testing.assert_array_equal(inside, lungs.segment(chest.scan).axial())

@@ -507,7 +507,7 @@ def test_shares_of_the_lungs(run, monkeypatch, tmp_path):
     """What the lungs' module says of right and left lands in the columns of that name; its notes are warnings."""
     lungs = Scan(np.ones((64, 64, 16), np.uint8), np.eye(4), notes=("one lung only",))
     share = {"both": 12.345, "right": 20.0, "left": None, "outside": 1.0}
-    module = SimpleNamespace(segment=lambda scan: lungs, share=lambda mask, found: share if found is lungs else {})
+    module = SimpleNamespace(segment=lambda scan, **_: lungs, share=lambda mask, found: share if found is lungs else {})
     monkeypatch.setattr(segmentation, "optional", lambda name: module if name == "lungs" else None)
     run()
     row = table(tmp_path / "masks")[0]
@@ -523,7 +523,7 @@ def test_without_a_module_for_the_lungs_their_columns_are_left_out(run, monkeypa
 
 
 def test_lungs_that_cannot_be_found_are_a_warning(run, monkeypatch, tmp_path):
-    def refuse(scan):
+    def refuse(scan, **_):
         raise ScanError("no lung | in it")
 
     monkeypatch.setattr(segmentation, "optional", lambda name: SimpleNamespace(segment=refuse) if name == "lungs" else None)

@@ -103,7 +103,7 @@ def test_a_name_with_dollar_signs_is_no_formula(found, made):
 
 
 def test_lungs_that_cannot_be_found_are_said(found, monkeypatch):
-    def refuse(scan):
+    def refuse(scan, **_):
         raise ScanError("no lung in it")
 
     monkeypatch.setattr(segmentation, "optional", lambda name: SimpleNamespace(segment=refuse))

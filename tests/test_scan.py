@@ -345,3 +345,32 @@ def test_a_mask_in_another_order_of_axes_is_turned(chest, tmp_path):
     Scan(mask.voxels[:-1], mask.affine).save(tmp_path / "mask.nii.gz")
     with pytest.raises(ScanError, match="shape"):
         load_pair(tmp_path / "scan.nii.gz", tmp_path / "mask.nii.gz")
+
+
+def test_peaks_do_not_depend_on_how_numbers_are_stored():
+    """Whole numbers are counted one by one, others in bins; the bins are the same."""
+    scan = phantom.patient(3, (64, 64, 16)).scan
+    whole = np.round(scan.voxels).astype(np.int16)
+    whole[:2] = -1180
+    whole[2:4] = 400  # the outermost edges of the bins
+    expected = tissue_peaks(Scan(whole.astype(np.float64), scan.affine))
+    assert expected is not None
+    for voxels in (whole, whole.astype(np.int32), whole.astype(np.float32), np.asfortranarray(whole)):
+        assert tissue_peaks(Scan(voxels, scan.affine)) == expected
+
+
+def test_a_window_leaves_its_input_alone():
+    hu = np.array([-2000.0, 0.0, 500.0], np.float32)
+    window(hu)
+    assert hu.tolist() == [-2000, 0, 500]
+
+
+@pytest.mark.parametrize("codes", ["LPS", "RAS", "SAL"])
+def test_a_blank_scan_is_written_through_its_axial_view(codes):
+    scan = phantom.patient(3, (64, 64, 16)).scan.reoriented(codes)
+    made = scan.blank(np.uint8)
+    made.axial()[:] = np.arange(made.voxels.size).reshape(made.axial().shape) % 251
+    assert made.voxels.dtype == np.uint8
+    np.testing.assert_array_equal(made.affine, scan.affine)
+    np.testing.assert_array_equal(made.voxels, scan.with_axial(made.axial()).voxels)
+    np.testing.assert_array_equal(made.axial().ravel(), np.arange(made.voxels.size) % 251)
