@@ -7,6 +7,7 @@ until a reader comes near them. Footer, social card, site map and the page for a
 from __future__ import annotations
 
 import html
+import json
 import os
 import re
 from pathlib import Path
@@ -21,6 +22,7 @@ PLAIN = set(
     ["apex", "base", "dome", "step", "skip", "precision", "channel", "slope", "weights", "parameters", "peripheral", "lesion"]
 )
 UNMARKED = {"book/api", "book/changelog", "book/references", "book/gallery", "book/notation"}
+RUN = "[0-9a-f]{20}"  # how a run's file in results/ is named, but for its end
 SERVED = "_served"  # below the source folder: copied to the site's top as it is
 
 
@@ -41,11 +43,19 @@ def address_of(repository: str) -> str:
     return f"https://{owner}.github.io/{name}/"
 
 
+def footer(edition: dict, results: Path) -> str:
+    """The edition that is cited, and how new the newest run is that its pages were made from."""
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in results.glob("*.json") if re.fullmatch(RUN, path.stem)]
+    newest = max((run["provenance"]["date"] for run in runs), default="")
+    text = f"Second edition, {edition['version']}, {edition['date-released']}"
+    return f"{text}; results up to {newest}" if newest else text
+
+
 def choose_words(app, config) -> None:
     """The published address, where it is known, and the edition in the footer: that of CITATION.cff."""
     config.html_baseurl = os.environ.get("BOOK_ADDRESS", "")
     edition = yaml.safe_load((Path(app.srcdir) / "CITATION.cff").read_text())
-    config.html_theme_options["extra_footer"] = f"Second edition, {edition['version']}, {edition['date-released']}"
+    config.html_theme_options["extra_footer"] = footer(edition, Path(__file__).resolve().parents[1] / "results")
     config.book_glossary = [list(pair) for pair in glossary((Path(app.srcdir) / "book" / "notation.md").read_text())]
 
 

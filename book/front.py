@@ -1,4 +1,4 @@
-"""The first page's moving parts, made when the site is built: a phantom under a slider, five findings, a card for each chapter.
+"""The first page's moving parts, made when the site is built: a phantom under a slider, the findings, a card for each chapter.
 
 `build.py` puts what these functions return in place of the page's markers.
 """
@@ -160,9 +160,11 @@ def card(path: Path) -> None:
 
 
 def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
-    """The five findings at a glance: a word, a number, and what the number is; what was not run says so."""
+    """The findings at a glance: a word, a number, and what the number is. What was not run says so, but for what dealing slices
+    adds to a score: it stands here once it was run.
+    """
     from scoat_lib import claims, grids, report, verdicts
-    from scoat_lib.words import count, signed
+    from scoat_lib.words import corrected, count, lower, signed
 
     def points(grid, one, other, about):
         """A comparison in DSC."""
@@ -172,14 +174,22 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
         beside = f"{count(c['patients'], 'patient')}, too few for an interval"
         if not math.isnan(c["low"]):
             beside = f"95 % {signed(c['low'])} … {signed(c['high'])}, {count(c['patients'], 'patient')}"
-        paper = f" The paper prints {signed(c['paper'])}." if not math.isnan(c["paper"]) else ""
+        base = next(iter(report.scales(results, grids.get(grid))), ({}, "", []))[0]
+        size = base.get("size", "?")
+        ours = f" (ours: width {base['width']}, {size} × {size} pixels)" if "width" in base else ""
+        paper = f" The paper prints {signed(c['paper'])}{ours}." if not math.isnan(c["paper"]) else ""
         return c["status"], signed(c["difference"]), f"points of DSC: {about} ({beside}).{paper}"
 
     ((_, best),) = verdicts.decided(results, "1")
     every, seen, few = verdicts.intervals(best)
+    beside = [text for text in (corrected(best.comparisons), lower(best.comparisons)) if text]
     hold = sum(c["status"] == claims.HOLDS for c in best.comparisons)
     others = [*every[bool(hold) :], *([f"{few} rest on too few patients"] if few else [])]
-    table = ", ".join([f"of {len(best.comparisons)} comparisons behind “best of nine networks on six metrics” hold", *others])
+    by = " by their own intervals" if seen else ""
+    table = ", ".join(
+        [f"of {len(best.comparisons)} comparisons behind “best of nine networks on six metrics” hold{by}", *others]
+    )
+    table = "; ".join([table, *beside])
 
     ablations, agreement = verdicts.ablations(folder), report.readers(folder)
     flat = (report.NOT_RUN, "–", "What its attention maps are worth to a trained SCOAT-Net.")
@@ -194,11 +204,12 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
         a = agreement["DSC, per cent"]
         about = f"% DSC between two readers, the mean over {a['scans']} scans ({a['lowest']:.1f} to {a['highest']:.1f})."
         readers = (verdicts.MEASURED, f"{a['mean']:.1f}", about)
+    dealt = points("split", "by slice", "by patient", "what dealing slices in place of patients adds to a score")
     return [
         points("table2", "SCOAT-Net", "UNet++", "SCOAT-Net minus UNet++"),
         (best.status if seen or few else report.NOT_RUN, str(hold), f"{table}."),
         flat,
-        points("split", "by slice", "by patient", "what dealing slices in place of patients adds to a score"),
+        *([dealt] if dealt[0] != report.NOT_RUN else []),
         readers,
     ]
 

@@ -34,7 +34,7 @@ SIDES = {RIGHT: "right", LEFT: "left"}
 
 @dataclass(frozen=True)
 class Rule:
-    """The rule's free values; studies/lungs.py chooses them, patient left out by patient.
+    """The rule's free values; studies/lungs.py scores them, and beside them a choice among others, patient left out by patient.
 
     threshold: HU below which a voxel holds air. ball: mm, radius of the closing. wall: degrees about the middle of the chest,
     and wall_mm: mm along the body, on either side, over which the chest wall is closed; 0 leaves it as it is. deepest: mm,

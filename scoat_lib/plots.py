@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, NullFormatter
 from scipy.optimize import isotonic_regression
 from skimage.segmentation import clear_border
 
@@ -74,12 +75,33 @@ def style() -> None:
     )
 
 
-def show_slice(ax: Axes, image: np.ndarray, truth=None, prediction=None, title: str = "", vmin=0.0, vmax=1.0) -> None:
-    """Draw one (H, W) slice in grey, with the outlines of (H, W) masks."""
+def mark_right(ax: Axes, mirrored: bool = False) -> None:
+    """An R in the upper corner at the patient's right: at the left of a slice that is seen from the feet, else mirrored."""
+    at, side = (0.97, "right") if mirrored else (0.03, "left")
+    edge = [withStroke(linewidth=1.6, foreground="black")]  # white on air, and on a white chest wall too
+    ax.text(at, 0.97, "R", color="w", fontsize=8, ha=side, va="top", transform=ax.transAxes, path_effects=edge)
+
+
+def show_slice(
+    ax: Axes,
+    image: np.ndarray,
+    truth=None,
+    prediction=None,
+    title: str = "",
+    vmin=0.0,
+    vmax=1.0,
+    mirrored: bool | None = False,
+) -> None:
+    """Draw one (H, W) slice in grey, with the outlines of (H, W) masks and an R at the patient's right.
+
+    mirrored: whether left and right are exchanged, so that the R changes sides; None where no patient is shown: no R.
+    """
     ax.imshow(image, cmap="gray", vmin=vmin, vmax=vmax)
     for mask, colour, style in ((truth, TRUTH, "-"), (prediction, PREDICTION, "--")):
         if mask is not None and np.any(mask):
             ax.contour(np.asarray(mask, float), [0.5], colors=colour, linewidths=1.2, linestyles=style)
+    if mirrored is not None:
+        mark_right(ax, mirrored)
     ax.set_title(title)
     ax.set_axis_off()
 
@@ -115,10 +137,15 @@ def around_lungs(image: np.ndarray, margin: int = 3) -> tuple[slice, slice]:
     return tuple(slice(max(0, k[0] - margin), k[-1] + 1 + margin) for k in (rows, columns))
 
 
-def show_errors(ax: Axes, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, title: str = "") -> None:
-    """One (H, W) slice in grey with what is found (blue), marked wrongly (yellow) and missed (vermilion) filled."""
+def show_errors(
+    ax: Axes, image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, title: str = "", mirrored: bool | None = False
+) -> None:
+    """One (H, W) slice in grey with what is found (blue), marked wrongly (yellow) and missed (vermilion) filled.
+
+    mirrored: as in `show_slice`.
+    """
     truth, prediction = np.asarray(truth, bool), np.asarray(prediction, bool)
-    show_slice(ax, image, title=title)
+    show_slice(ax, image, title=title, mirrored=mirrored)
     for where, colour in ((truth & prediction, HIT), (prediction & ~truth, FALSE), (truth & ~prediction, MISSED)):
         filled = np.zeros((*where.shape, 4))
         filled[where] = (*to_rgb(colour), 0.85)
@@ -131,18 +158,18 @@ def slices(images: Sequence, truths=None, predictions=None, titles=None, columns
     truths, predictions, titles, mirrored (whether left and right are exchanged): lists as long as `images`, or None.
     """
     count = len(images)
-    rows = -(-count // columns)
     columns = min(columns, count)
-    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, 1.1 * WIDTH / columns * rows), squeeze=False)
+    rows = -(-count // columns)
+    high, wide = np.shape(images[0])
+    titled = 0.27 if titles is not None else 0.05  # inches above each row
+    height = rows * (WIDTH / columns * high / wide + titled)
+    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, layout="constrained")
+    fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     for ax in axes.flat:
         ax.set_axis_off()
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
         pick = [values[i] if values is not None else None for values in (truths, predictions, titles)]
-        show_slice(ax, image, pick[0], pick[1], pick[2] or "")
-        right = 0.97 if mirrored is not None and mirrored[i] else 0.03
-        side = "right" if right > 0.5 else "left"
-        ax.text(right, 0.97, "R", color="w", fontsize=8, ha=side, va="top", transform=ax.transAxes)  # where there is air
-    fig.tight_layout(pad=0.4)
+        show_slice(ax, image, pick[0], pick[1], pick[2] or "", mirrored=mirrored is not None and bool(mirrored[i]))
     return fig
 
 
@@ -295,19 +322,36 @@ def against_cost(table: Table, cost: dict[str, float], name: str) -> Figure:
         ax.plot([cost[label]] * 2, [found.low, found.high], color=colour, lw=2)
         few = len(large) < rule.FEWEST
         ax.plot(cost[label], rows.DSC[label], "o", color=colour, mfc="none" if few else colour)
-        dots[f"{label}, n = {len(large)}" if few else label] = (cost[label], rows.DSC[label], colour)
+        top = found.high if found.high == found.high else rows.DSC[label]
+        dots[f"{label}, n = {len(large)}" if few else label] = (cost[label], top, colour)
     ax.set_xscale("log")
     low, high = min(cost[label] for label in rows.index), max(cost[label] for label in rows.index)
-    room = (high / low) ** 0.5 if high > low else 2
-    ax.set_xlim(low / room**0.25, high * room)
+    ax.set_xlim(low / 2, high * 2)
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
     # an interval of two folds may reach beyond what a DSC can be; it is cut off at the frame
     ax.set_ylim(max(0, rows.DSC.min() - 15), min(100, rows.DSC.max() + 15))
     ax.set(xlabel=f"{name}, logarithmic", ylabel="DSC, %")
-    names(ax, dots, high * room**0.25)
+    _above(ax, dots)
     return figure
+
+
+def _above(ax: Axes, places: dict[str, tuple[float, float, str]]) -> None:
+    """Each name above its (x, y, colour), in the colour; where two would meet, the later one stands a line higher."""
+    line, letter = ax.figure.dpi * 12 / 72, ax.figure.dpi * 5.5 / 72  # pixels of 9 points
+    roof = ax.get_ylim()[1]
+    taken: list[tuple[float, float, float]] = []
+    for name, (x, y, colour) in sorted(places.items(), key=lambda one: one[1][1]):
+        at, height = ax.transData.transform((x, min(y, roof)))
+        start, half = height, letter * len(name) / 2
+        while any(abs(at - other) < half + wide and abs(height - up) < line for other, up, wide in taken):
+            height += line / 4
+        taken.append((at, height, half))
+        offset = (0, (height - start) * 72 / ax.figure.dpi + 3)
+        how = {"textcoords": "offset points", "ha": "center", "va": "bottom", "annotation_clip": False}
+        how["path_effects"] = [withStroke(linewidth=2, foreground="white")]
+        ax.annotate(name, (x, min(y, roof)), xytext=offset, color=colour, **how)
 
 
 def names(ax: Axes, places: dict[str, tuple[float, float, str]], x: float) -> None:
@@ -363,41 +407,46 @@ def learning(measured: Sequence[dict]) -> Figure:
 def followed(results: Sequence[dict], nodes: Sequence[str]) -> Figure:
     """How far the maps of measured runs reach: from node to node, along training, and how they tell lesion from elsewhere.
 
-    results: those of `report.load` that hold "attention"; nodes: of Figure 5, in order. A run has one colour and its name
-    beside its mean, a thick line, over the patients that it had not seen; these are thin lines, and those that it was trained
-    on dotted ones. The middle panel stands only where a run was measured after each epoch. ValueError where none was measured.
+    results: those of `report.load` that hold "attention"; nodes: of Figure 5, in order. Panels one above the other, a run a
+    colour, in the order of folds and seeds: a thin line for each patient that it had not seen, a thick one for their mean.
+    The middle panel stands only where a run was measured after each epoch. ValueError where none was measured.
     """
     measured = [r for r in results if r.get("attention", {}).get("nodes")]
     if not measured:
         raise ValueError("the maps of no run were measured (python -m studies.attention_course)")
-    panels = {"nodes": "from node to node", "epochs": f"{nodes[-1]} along training", "contrast": "lesion over elsewhere"}
+    measured.sort(key=lambda r: (r["recipe"]["fold"], r["recipe"]["seed"]))
+    panels = {
+        "nodes": ("From node to node", "effective area"),
+        "epochs": (f"{nodes[-1]} along training", "effective area"),
+        "contrast": ("Lesion over elsewhere, from node to node", "contrast (1: none)"),
+    }
     if not any(r["attention"].get("epochs") for r in measured):
         del panels["epochs"]
-    height = max(3.2, 1 + 0.17 * len(measured))
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, height), layout="constrained", squeeze=False)
-    for ax, (key, title) in zip(axes.flat, panels.items(), strict=True):
-        ends = {}
+    figure, axes = plt.subplots(len(panels), 1, figsize=(WIDTH, 0.5 + 2.1 * len(panels)), layout="constrained", squeeze=False)
+    for ax, (key, (title, what)) in zip(axes.flat, panels.items(), strict=True):
         for number, r in enumerate(measured):
-            colour, unseen = CYCLE[number % len(CYCLE)], []
-            for scan, values in r["attention"].get(key, {}).items():
-                where = range(1, 1 + len(values)) if key == "epochs" else range(len(values))
-                seen = scan not in r["folds"]["test"]
-                look = {"ls": ":", "lw": 0.7, "alpha": 0.5} if seen else {"lw": 0.9, "alpha": 0.5}
-                ax.plot(where, values, color=colour, **look)
-                unseen += [] if seen else [values]
+            colour, values = CYCLE[number % len(CYCLE)], r["attention"].get(key, {})
+            unseen = [row for scan, row in values.items() if scan in r["folds"]["test"]]
+            for row in unseen:
+                ax.plot(_steps(row, key), row, color=colour, lw=0.9, alpha=0.45)
             if unseen:
-                mean = np.mean(unseen, axis=0)
-                ax.plot(where, mean, color=colour, lw=2.4)
-                ends[f"fold {r['recipe']['fold']}, seed {r['recipe']['seed']}"] = (where[-1], mean[-1], colour)
+                mean, name = np.mean(unseen, axis=0), f"fold {r['recipe']['fold']}, seed {r['recipe']['seed']}"
+                ax.plot(_steps(mean, key), mean, color=colour, lw=3, label=name, solid_capstyle="round")
         if key == "contrast":
             ax.axhline(1, color="0.4", lw=1)
-            ax.margins(x=0.04)
-            names(ax, ends, len(nodes) - 0.8)
-        ax.set(title=title, xlabel="epoch" if key == "epochs" else None)
+        ax.set_title(title, loc="left")
+        ax.set(ylabel=what, xlabel="epoch" if key == "epochs" else None)
+        ax.margins(x=0.03)
         if key != "epochs":
             ax.set_xticks(range(len(nodes)), nodes)
-    axes[0, 0].set_ylabel("effective area")
+    lines, names_ = axes[0, 0].get_legend_handles_labels()
+    figure.legend(lines, names_, loc="outside upper left", ncols=min(4, max(1, len(lines))))
     return figure
+
+
+def _steps(values: Sequence[float], key: str) -> range:
+    """Where a course's values stand: epochs count from 1, nodes from 0."""
+    return range(1, 1 + len(values)) if key == "epochs" else range(len(values))
 
 
 def box_plot(frame: pd.DataFrame, title: str = "") -> Figure:
@@ -420,18 +469,21 @@ def box_plot(frame: pd.DataFrame, title: str = "") -> Figure:
         ax.plot(index, boxed.mean(), "D", mfc="none", color=ORANGE, ms=6)
         q1, q3 = np.percentile(boxed, [25, 75])
         for name, value in values[values < q1 - 1.5 * (q3 - q1)].items():
-            below = {"xytext": (0, -5), "textcoords": "offset points", "ha": "center", "va": "top"}
-            ax.annotate(str(name), (places[name], value), fontsize=8, **below)
+            way = (5, "bottom") if index % 2 else (-5, "top")  # names of neighbours at one height do not meet
+            where = {"xytext": (0, way[0]), "textcoords": "offset points", "ha": "center", "va": way[1]}
+            ax.annotate(str(name), (places[name], value), fontsize=8, **where)
+    ax.margins(y=0.08)
     ax.set_xticks(range(1, len(METRICS) + 1), METRICS)
     ax.set_ylabel("%")
     ax.set_title(title)
     return figure
 
 
-def bland_altman(frame: pd.DataFrame, title: str = "") -> Figure:
+def bland_altman(frame: pd.DataFrame, title: str = "", second: dict[str, float] | None = None) -> Figure:
     """LOV against the truth in per cent of it, per patient, with bias and 95 % limits of agreement (Bland & Altman 1986).
 
     Only patients with at least `report.LEAST` lesion voxels: a per cent of next to nothing means nothing.
+    second: by patient, how much more a second reader outlined than the first, per cent; hollow triangles.
     """
     frame = frame[frame.lesion_voxels >= report.LEAST]
     difference = (100 * (frame.predicted_ml - frame.true_ml) / frame.true_ml).dropna()
@@ -451,7 +503,12 @@ def bland_altman(frame: pd.DataFrame, title: str = "") -> Figure:
         )
     for name in difference.abs().nlargest(2).index:
         ax.annotate(str(name), (mean[name], difference[name]), xytext=(6, 0), textcoords="offset points", fontsize=7)
-    ax.set_xlabel("true volume, cm³")
+    both = {name: value for name, value in (second or {}).items() if name in mean.index}
+    if both:
+        ax.plot([mean[name] for name in both], list(both.values()), "^", color="0.3", mfc="none", ms=8)
+        last = max(both, key=lambda name: mean[name])
+        ax.annotate("second reader", (mean[last], both[last]), xytext=(9, -3), textcoords="offset points", color="0.3")
+    ax.set_xlabel("true volume, nominal cm³")
     ax.set_ylabel("predicted − true, % of true")
     ax.set_title(title)
     return figure

@@ -156,13 +156,14 @@ def summary(results: list[dict], by: str = "network", least: int = LEAST) -> pd.
             "patients": len(large),
             "DSC, all": 100 * frame.DSC.mean(),
             "all patients": len(frame),
-            "DSC, pooled": 100 * _pooled(frame),
+            "DSC, pooled": 100 * pooled(frame),
             "folds": ", ".join(map(str, sorted({r["recipe"]["fold"] for r in groups[key]}))),
         } | {m: 100 * large[m].mean() for m in metrics.METRICS[1:]}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(by) if rows else pd.DataFrame()
 
 
-def _pooled(frame: pd.DataFrame) -> float:
+def pooled(frame: pd.DataFrame) -> float:
+    """The DSC of all voxels of `per_patient`'s patients together, a fraction."""
     return float(2 * frame.tp.sum() / (2 * frame.tp + frame.fp + frame.fn).sum())
 
 
@@ -284,7 +285,7 @@ def _table(group: list[dict], grid: Grid, base: dict, data: str, least: int) -> 
                 "high": found.high,
                 "all patients": len(frame),
                 "DSC, all": 100 * frame.DSC.mean(),
-                "DSC, pooled": 100 * _pooled(frame),
+                "DSC, pooled": 100 * pooled(frame),
                 "HD95, mm": large.hd95_mm.mean(),
                 "surface Dice": 100 * large.surface_dice.mean(),
                 **_limits(large),

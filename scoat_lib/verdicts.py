@@ -12,16 +12,16 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from scoat_lib import claims, report, rule
 from scoat_lib.cohort import patient_of
 from scoat_lib.grids import GRIDS
 from scoat_lib.metrics import METRICS
-from scoat_lib.words import LEAST, against_readers, count, listed, minus, signed
+from scoat_lib.words import LEAST, against_readers, briefly, corrected, count, listed, lower, minus, signed
 
 CHAPTER = {
     "1": "12-networks",
@@ -54,6 +54,18 @@ RUNS_OF = {  # claim → the grid and the rows of it whose runs decide it; None:
     "8": ("schedule", ("paper, with restart", "paper, no restart")),
     "10": ("table2", ("UNet++", "U-Net")),
     "11": ("table2", None),
+}
+ASKED_BY = {  # grid → who asks for its rows
+    "table1": "chapter 11",
+    "table2": "chapter 12",
+    "table3": "chapter 13",
+    "schedule": "chapter 9 (claim 8)",
+    "split": "chapters 2 and 17",
+    "alpha": "chapter 11",
+    "readings": "the register",
+    "source": "protocol, step 4",
+    "matched": "protocol, step 4",
+    "patients": "protocol, step 6",
 }
 CHIPS = {
     claims.HOLDS: "#1b7a3d",
@@ -100,8 +112,8 @@ def difference(results: list[dict], grid: str, one: str, other: str, metric: str
         said.append(f"An interval needs {rule.FEWEST} patients in two folds, so nothing is decided.")
     elif c["status"] == claims.OPEN:
         said.append(
-            f"The interval includes 0, so the sign is undecided; {c['visible']:.1f} points could have been seen, "
-            f"and {_needed(c)} would decide."
+            f"The interval includes 0, so the sign is undecided; a true difference of {c['visible']:.1f} points could have "
+            f"been seen. If it were the one measured, {_needed(c)} would show it four times in five."
         )
     else:
         where = "above" if c["low"] > 0 else "below" if c["high"] < 0 else "around"
@@ -109,6 +121,9 @@ def difference(results: list[dict], grid: str, one: str, other: str, metric: str
     if not math.isnan(c["paper"]):
         size = "excludes that size" if c["excluded"] else "does not exclude that size"
         beside = "" if math.isnan(c["low"]) or c["paper"] <= 0 else f"; our interval {size}"
+        if beside and claims.at_the_end(c):
+            where = "by less" if c["excluded"] else "whose end is less"
+            beside += f", {where} than {claims.NEAR:g} points{'' if c['excluded'] else ' from it'}"
         said.append(f"The paper prints {signed(c['paper'])}{beside}.")
     if c["equivalent"]:
         said.append(f"The two are equivalent within ±{rule.MARGIN:g} points.")
@@ -116,7 +131,7 @@ def difference(results: list[dict], grid: str, one: str, other: str, metric: str
 
 
 def _needed(c: dict) -> str:
-    return "no number of patients" if math.isinf(c["needed"]) else f"about {c['needed']:.0f} patients"
+    return claims.how_many(c["needed"])
 
 
 def rows(table: report.Table) -> pd.DataFrame:
@@ -154,14 +169,15 @@ def _range(low: float, high: float, show=_cell) -> str:
 
 
 def seeds(runs: list[dict]) -> str:
-    """A sentence: how far two runs of one recipe and fold lie apart when nothing but the seed differs, 19 times in 20."""
+    """How far runs of one recipe and fold lie apart that differ in nothing but the seed, and that few say little."""
     spread = report.seed_spread(runs)
     if not spread["freedom"]:
         return "No run was repeated with another seed at this scale, so what the seed alone does is not measured."
-    within = float(stats.t.ppf(0.975, spread["freedom"])) * math.sqrt(2) * spread["sd"]
+    what = f"{count(spread['groups'], 'fold')} of a network {'was' if spread['groups'] == 1 else 'were'}"
     return (
-        f"Two runs of one fold that differ in nothing but the seed lie within {within:.1f} points of each other, 19 times "
-        f"in 20 (sd {spread['sd']:.2f}, {count(spread['runs'], 'run')})."
+        f"{what} trained more than once, by runs that differ in nothing but the seed ({count(spread['runs'], 'run')}). Between "
+        f"the runs of a fold the mean DSC has a standard deviation of {spread['sd']:.1f} points."
+        + (" So few runs give only a rough idea of it." if spread["freedom"] < 10 else "")
     )
 
 
@@ -325,18 +341,56 @@ def _forest(found: list[tuple[str, dict]], low: float, high: float, narrow: bool
         )
     for index, (number, c) in enumerate(found):
         y = top + step * index + (28 if narrow else step / 2)
-        parts.append(_forest_row(number, c, y, x, (left, y - 12, "start") if narrow else (left - 10, y + 4, "end")))
+        parts.append(_forest_row(number, c, y, x, (left, y - 12, "start") if narrow else (left - 10, y + 4, "end"), narrow))
     lines = (
         "points in the claim’s direction;",
         "dot and line: ours, 95 % (arrow: farther)",
         "hollow dot: too few patients;",
-        "diamond: the paper, filled where excluded",
+        "diamond: the paper, filled where it is",
+        "larger than our interval allows",
     )
     lines = lines if narrow else (" ".join(lines[:2]), " ".join(lines[2:]))
     for index, line in enumerate(lines):
         parts.append(f'<text x="10" y="{bottom + 34 + 17 * index}">{line}</text>')
     more = 20 if narrow else 30
     return f'viewBox="0 0 {left + width + more:.0f} {bottom + 24 + 17 * len(lines)}"', "".join(parts)
+
+
+def about_forest(decisions: Decided) -> str:
+    """What `forest` draws in DSC and does not say: colours that Holm's correction over a claim's lines takes, and diamonds.
+
+    A filled diamond may stand close to the interval's end, and a hollow one on the interval's left.
+    """
+    of = {claim.number: [c for c in v.comparisons if c["metric"] == "DSC" and c["low"] == c["low"]] for claim, v in decisions}
+    lost, coloured = [], 0
+    for number, found in of.items():
+        holm = rule.holm([c["p"] for c in found])
+        own = [(c, p) for c, p in zip(found, holm, strict=True) if c["low"] > 0 or c["high"] < 0]
+        coloured += len(own)
+        lost += [
+            f"{c['one']} minus {c['other']} (p = {p:.2f}, chapter {int(CHAPTER[number][:2])})"
+            for c, p in own
+            if p >= 1 - rule.LEVEL
+        ]
+    said = ["The colours are by each line's own interval, without a correction for many lines."]
+    if coloured:
+        said.append(
+            f"With Holm's correction over the lines of a claim here, {len(lost)} of the {coloured} green or red lines "
+            + (f"would be grey: {_list(lost)}." if lost else "would be grey.")
+        )
+    drawn = [c for found in of.values() for c in found if c["paper"] == c["paper"]]
+    near = min((c for c in drawn if c["excluded"]), key=lambda c: c["paper"] - c["high"], default=None)
+    if near:
+        said.append(
+            "A filled diamond lies to the right of the interval: our patients exclude that size. The nearest is that of "
+            f"{near['one']} minus {near['other']}: the interval ends at {signed(near['high'], 2)}, the paper has "
+            f"{signed(near['paper'], 2)}."
+        )
+    left = sum(c["paper"] < c["low"] for c in drawn)
+    if left:
+        stands = "One hollow diamond stands" if left == 1 else f"{left} hollow diamonds stand"
+        said.append(f"{stands} to the left of the interval: there our difference is larger than the paper's.")
+    return " ".join(said)
 
 
 def _said(c: dict) -> str:
@@ -349,8 +403,8 @@ def _label(number: str, c: dict) -> str:
     return f"{number} · {c['one']} {minus} {c['other']}{metric}"
 
 
-def _forest_row(number: str, c: dict, y: float, x, name: tuple[float, float, str]) -> str:
-    """One line of the drawing. name: where its name stands, and which end of it."""
+def _forest_row(number: str, c: dict, y: float, x, name: tuple[float, float, str], narrow: bool) -> str:
+    """One line of the drawing. name: where its name stands, and which end of it. narrow: the name is above the line."""
     label = html.escape(_label(number, c))
     colour = _MARKS[c["status"]]
     at = f'x="{name[0]:.0f}" y="{name[1]}" text-anchor="{name[2]}"'
@@ -361,15 +415,18 @@ def _forest_row(number: str, c: dict, y: float, x, name: tuple[float, float, str
             if x(end) == x(end + way):  # it goes on beyond the frame
                 tip = f"{x(end) + 6 * way:.1f},{y} {x(end):.1f},{y - 5} {x(end):.1f},{y + 5}"
                 text += f'<polygon points="{tip}" fill="{colour}"/>'
-    if c["patients"]:
+    way = 1 if c["difference"] > 0 else -1
+    if c["patients"] and x(c["difference"]) == x(c["difference"] + way):  # it lies beyond the frame: a number, and no dot
+        number, known = signed(c["difference"]), c["low"] == c["low"]
+        number += f" ({signed(c['low'])} … {signed(c['high'])})" if known else ""
+        number = f"{number} →" if way > 0 else f"← {number}"
+        height = y + (4 if not known else 15 if narrow else -8)  # off the line, where there is one, on the page's own ground
+        ground = 'paint-order="stroke" stroke="var(--pst-color-background, Canvas)" stroke-width="4"'
+        at = f'x="{x(c["difference"]):.1f}" y="{height}" text-anchor="{"end" if way > 0 else "start"}"'
+        text += f'<text class="beyond" {at} {ground}>{number}</text>'
+    elif c["patients"]:
         inside = f'fill="{colour}"' if c["low"] == c["low"] else f'fill="none" stroke="{colour}" stroke-width="2"'
         text += f'<circle cx="{x(c["difference"]):.1f}" cy="{y}" r="4.5" {inside}/>'
-        way = 1 if c["difference"] > 0 else -1
-        if x(c["difference"]) == x(c["difference"] + way):  # the dot lies beyond the frame: its number stands beside it
-            anchor = "end" if way > 0 else "start"
-            beside = x(c["difference"]) - 10 * way
-            number = f"{signed(c['difference'])} {'→' if way > 0 else '←'}"
-            text += f'<text x="{beside:.1f}" y="{y + 4}" text-anchor="{anchor}">{number}</text>'
     else:
         # right of the diamond where that would lie on the words
         begin = x(0) if not 0 <= x(c["paper"]) - x(0) < 60 else x(c["paper"])
@@ -403,12 +460,43 @@ def undecided(decisions: Decided) -> pd.DataFrame:
                     "difference": signed(c["difference"], c["digits"]),
                     "could be seen": f"{c['visible']:.{c['digits']}f}" if c["visible"] < claims.WHOLE else "–",
                     "patients now": str(c["patients"]),
-                    "patients needed": "no number" if math.isinf(c["needed"]) else f"{c['needed']:.0f}",
+                    "patients needed": claims.how_many(c["needed"], ""),
+                    "exactly": c["needed"],
                 }
             )
     columns = ["claim", "comparison", "difference", "could be seen", "patients now", "patients needed"]
-    lines.sort(key=lambda line: float(line["patients needed"]) if line["patients needed"].isdigit() else math.inf)
+    lines.sort(key=lambda line: line["exactly"])
     return pd.DataFrame(lines, columns=columns)
+
+
+def missing(results: list[dict], folder) -> pd.DataFrame:
+    """What the protocol or a chapter asks for and was not run, a line each, in text cells.
+
+    A row counts as run with its first run; one that lacks folds says how many it has.
+    """
+    lines = []
+    for name, asked in ASKED_BY.items():
+        grid, found = GRIDS[name], report.scales(results, GRIDS[name])
+        runs = found[0][2] if found else []
+        have = {label: {r["recipe"]["fold"] for r in runs if r["row"] == label} for label in grid.rows}
+        never = [label for label, folds in have.items() if not folds]
+        some = [f"{label} ({len(f)} of {grid.folds} folds)" for label, f in have.items() if 0 < len(f) < grid.folds]
+        if never or some:
+            most = f"{len(never)} of {len(grid.rows)} rows" if len(never) > 4 else _list(never)
+            what = "; ".join([*([most] if never else []), *([_list(some)] if some else [])])
+            lines.append((grid.title, what, asked, name))
+    for step, rows_of in ((3, ("SCOAT-Net", "UNet++", "U-Net")), (6, ("V2, attention gates", "V3, pyramid attention"))):
+        grid = GRIDS["table2" if step == 3 else "table3"]
+        found = report.scales(results, grid)
+        runs = {(r["row"], r["recipe"]["fold"], r["recipe"]["seed"]) for r in (found[0][2] if found else [])}
+        done = sum(row in rows_of and seed in (1, 2) for row, _, seed in runs)
+        of = 2 * grid.folds * len(rows_of)
+        if done < of:
+            what = f"seeds 1 and 2 of {_list([row.partition(',')[0] for row in rows_of])}: {of - done} of {of} runs"
+            lines.append(("More seeds", what, f"protocol, step {step}", grid.name))
+    if not any((report.of_book(folder) / "peers").glob("*.json")):
+        lines.append(("MONAI's networks beside ours", "its U-Net, Attention U-Net and UNet++", "chapter 12", "–"))
+    return pd.DataFrame(lines, columns=["comparison", "not run", "asked by", "grid"])
 
 
 def in_words(results: list[dict], decisions: Decided) -> str:
@@ -419,6 +507,8 @@ def in_words(results: list[dict], decisions: Decided) -> str:
     number = len(claims.CLAIMS)
     counts = [f"{len(found)} {_hold(status, len(found))} ({_list(found)})" for status, found in by.items() if found]
     said = [f"Of the {number} claims {_list(counts)}."]
+    if "7a" in by[claims.HOLDS]:
+        said.append(f"7a holds by its rule alone. {claims.CHOSEN}, so it does not show that the network travels.")
     if by[claims.WAITS]:
         said.append(f"What waits has no run yet that could decide it, or fewer than {rule.FEWEST} patients.")
     said.append(difference(results, "table2", "SCOAT-Net", "UNet++"))
@@ -510,7 +600,7 @@ def modules(results: list[dict], counts: pd.DataFrame) -> str:
     said = [
         "Three of the four modules multiply by one plus a map; only the gates of V2 multiply by the map itself.",
         f"Ours add, with the paper's number in brackets: {_list(added[1:])}.",
-        difference(results, "table3", "SCOAT-Net", "UNet++"),
+        briefly(claims.compare(results, GRIDS["table3"], "SCOAT-Net", "UNet++")).replace("**", ""),
     ]
     others = [label for label in GRIDS["table3"].rows if label not in ("UNet++", "SCOAT-Net")]
     compared = {label: claims.compare(results, GRIDS["table3"], label, "UNet++") for label in others}
@@ -615,7 +705,7 @@ def areas(results: list[dict], nodes: Sequence[str]) -> pd.DataFrame:
     nodes: of Figure 5, in order. Columns (run, node) in text cells; empty where no run was measured.
     """
     lines = {}
-    for result in results:
+    for result in sorted(results, key=lambda r: (r["recipe"]["fold"], r["recipe"]["seed"])):
         measured = result.get("attention")
         if not measured:
             continue
@@ -649,7 +739,82 @@ def volumes(results: list[dict]) -> str:
         ]
         span = round(row["LOV high"]) - round(row["LOV low"])
         said.append(f"The limits span {span} points: one patient's volume is known no better than that.")
-    return "\n".join(f"- {s}" for s in [*said, carries_over(results)])
+    told = carries_over(results)
+    first, _, rest = told.partition(". The protocol's rule")
+    if rest:
+        so = ", so this does not show that the network travels"
+        told = f"{first}. {claims.CHOSEN}{so if so in rest else ''}."
+    return "\n".join(f"- {s}" for s in [*said, told])
+
+
+def believable(results: list[dict], courses: dict[str, Sequence[float]]) -> str:
+    """How large a change of a volume must be to be more than SCOAT-Net's error, and which changes of some courses are so large.
+
+    courses: a patient → volumes in cm³ by date; of the first fall its own bound is told. An error is in per cent of its date's
+    volume, and two are taken for independent: a change from V1 to V2 must exceed half the limits' width times √(V1² + V2²).
+    """
+    half = _half_limits(results)
+    if math.isnan(half):
+        return f"What change can be believed was not measured: limits of agreement need {rule.FEWEST} patients."
+    start = next(iter(courses.values()))[0]
+    rest = 1 - half**2
+    left = start * (1 - math.sqrt(1 - rest**2)) / rest if half < 1 else 0.0  # from here on a fall exceeds its bound
+    said = [
+        f"Two volumes of about the same size must differ by more than {100 * half * math.sqrt(2):.0f} % of either before this "
+        f"network's error alone is an unlikely reason."
+    ]
+    if left >= 10:
+        said.append(f"After {start:.0f} cm³ believe a fall to less than {10 * math.floor(left / 10)} cm³.")
+    steps = [(a, b) for volumes in courses.values() for a, b in pairwise(volumes)]
+    passed = [(a, b) for a, b in steps if abs(a - b) > half * math.hypot(a, b)]
+    failed = [step for step in steps if step not in passed]
+    told = [[f"{a:.0f} to {b:.0f}" for a, b in some] for some in (passed, failed)]
+    said.append(
+        f"Of the {len(steps)} changes in the paper's Figure 6, in cm³, these are large enough: {_list(told[0])}; these are "
+        f"not: {_list(told[1])}."
+    )
+    return " ".join(said)
+
+
+def _half_limits(results: list[dict]) -> float:
+    """Half the width of SCOAT-Net's limits of agreement, as a share of the volume; nan where there are none."""
+    found = report.tables(results, GRIDS["table2"])
+    if not found or not found[0].rows.loc["SCOAT-Net", "all patients"]:
+        return math.nan
+    row = found[0].rows.loc["SCOAT-Net"]
+    return (row["LOV high"] - row["LOV low"]) / 200
+
+
+def second_volumes(agreement: dict | None) -> dict[str, float]:
+    """By patient: how much more the second reader outlines than the first, per cent; of scans of the endpoint's size."""
+    scans = (agreement or {"scans": {}})["scans"]
+    large = {scan: c for scan, c in scans.items() if c["tp"] + c["fn"] >= report.LEAST}
+    return {patient_of(scan): 100 * ((c["tp"] + c["fp"]) / (c["tp"] + c["fn"]) - 1) for scan, c in large.items()}
+
+
+def beside_second(own: pd.DataFrame, agreement: dict | None) -> str:
+    """The two readers' volumes beside SCOAT-Net's, on the scans that both outlined. own: its patients, from `report.tables`."""
+    second = second_volumes(agreement)
+    if not second:
+        return "How far two readers' volumes differ was not measured."
+    values = np.array(list(second.values()))
+    side = "less" if (values < 0).all() else "more" if (values > 0).all() else "less or more"
+    ends = sorted(abs(values)) if side != "less or more" else sorted(values)
+    mean = abs(values.mean()) if side != "less or more" else values.mean()
+    said = (
+        f"Two readers differ as well. On {count(len(values), 'scan')} of at least {LEAST} lesion voxels the second outlined "
+        f"{ends[0]:.0f} to {ends[-1]:.0f} % {side} than the first, {mean:.0f} % on average."
+    )
+    error = 100 * (own.predicted_ml / own.true_ml - 1) if len(own) else pd.Series(dtype=float)
+    error = error[error.index.isin(second)]
+    if not len(error):
+        return minus(said)
+    each = _list([f"{signed(v, 0)} %" for v in error])
+    said += f" On the same {'scan' if len(error) == 1 else 'scans'} SCOAT-Net is off from the first reader by "
+    said += f"{signed(error.mean(), 0)} % on average ({each})."
+    if error.mean() * values.mean() > 0:
+        said += " So a part of what looks like the network's error may be the first reader's choice."
+    return minus(said)
 
 
 def carries_over(results: list[dict]) -> str:
@@ -740,13 +905,19 @@ def intervals(verdict: claims.Verdict) -> tuple[list[str], int, int]:
 
 
 def findings(results: list[dict], folder) -> list[str]:
-    """The book's five findings for its first page, each one or a few sentences with its numbers, or what is missing."""
+    """The book's findings for its first page, each one or a few sentences with its numbers, or what is missing.
+
+    Of SCOAT-Net and UNet++ that page has the numbers at its top, so what follows from them is told. What dealing slices is
+    worth stands here once it was run.
+    """
     first = decided(results, "1")[0][1]
     if any(c["patients"] for c in first.comparisons):
         every, seen, few = intervals(first)
+        beside = corrected(first.comparisons), lower(first.comparisons)
         table = (
             f"Of the {len(first.comparisons)} comparisons behind “best of nine networks on all six metrics” {seen} have enough "
-            f"patients for an interval{f': {_list(every)}' if every else ''}."
+            f"patients for an interval{f': {_list(every)}, each by its own interval' if every else ''}."
+            + "".join(f" {text[0].upper()}{text[1:]}." for text in beside if text)
             + (f" {few} rest on fewer than {rule.FEWEST} patients." if few else "")
         )
     else:
@@ -760,7 +931,10 @@ def findings(results: list[dict], folder) -> list[str]:
         )
     else:
         readers = "How two readers agree was not measured."
-    return [difference(results, "table2", "SCOAT-Net", "UNet++"), table, ablation(ablations(folder)), leak(results), readers]
+    numbers, _, follows = difference(results, "table2", "SCOAT-Net", "UNet++").partition(". ")
+    beside = f"SCOAT-Net beside UNet++, the network that it was made from: {_small(follows)}" if follows else numbers
+    dealt = claims.compare(results, GRIDS["split"], "by slice", "by patient")["patients"]
+    return [beside, table, ablation(ablations(folder)), *([leak(results)] if dealt else []), readers]
 
 
 def _hold(status: str, number: int) -> str:

@@ -14,12 +14,14 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
 import ipywidgets as widgets
+import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from scoat_lib.overview import body_box
@@ -29,14 +31,16 @@ from scoat_lib.scan import Scan, window
 WINDOWS = {"lung": (-1250, 250), "soft-tissue": (-160, 240), "bone": (-200, 1000)}  # HU, black and white
 COLUMN = 672  # pixels of a page across its column, which a slider's picture fills; it is drawn with about twice as many
 LOWEST, STEP = -1024, 16  # HU of the smallest of 256 levels, and between two of them: what a page can hold
+LETTERS = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"  # the figures' own
 THRESHOLDS = tuple(round(0.01 * k, 2) for k in range(1, 100))
 FEWER = THRESHOLDS[9::10]  # 0.1 … 0.9, where a page holds the probabilities of many epochs
 
 
-def picture(image: np.ndarray, truth=None, prediction=None, zoom: int | None = None) -> bytes:
+def picture(image: np.ndarray, truth=None, prediction=None, zoom: int | None = None, mirrored: bool | None = False) -> bytes:
     """A PNG of one (H, W) slice in 0..1, `zoom` times as large, with outlines: truth red, prediction cyan.
 
     zoom: a whole number; by default what brings the slice nearest to twice the pixels of a page's column.
+    mirrored: whether left and right are exchanged. An R stands at the patient's right; None where no patient is shown: no R.
     """
     zoom = zoom or max(1, round(2 * COLUMN / np.shape(image)[1]))
     line = max(2, round(2 * zoom * np.shape(image)[1] / COLUMN))
@@ -46,8 +50,14 @@ def picture(image: np.ndarray, truth=None, prediction=None, zoom: int | None = N
         if mask is not None:
             large = np.asarray(mask, bool).repeat(zoom, 0).repeat(zoom, 1)
             rgb[large & ~ndimage.binary_erosion(large, iterations=line)] = colour
+    drawn = Image.fromarray(rgb)
+    if mirrored is not None and drawn.width >= 200:  # a smaller one has no room for a letter
+        wide, size = drawn.width, max(10, drawn.width // 50)
+        at, anchor = (wide - size, "ra") if mirrored else (size, "la")
+        edge = {"stroke_width": max(1, size // 10), "stroke_fill": "black"}
+        ImageDraw.Draw(drawn).text((at, size), "R", "white", ImageFont.truetype(LETTERS, size), anchor, **edge)
     buffer = io.BytesIO()
-    Image.fromarray(rgb).convert("P", palette=Image.Palette.ADAPTIVE, colors=24).save(buffer, "PNG", optimize=True)
+    drawn.convert("P", palette=Image.Palette.ADAPTIVE, colors=24).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -181,7 +191,7 @@ def two_masks(name: str, examples: Mapping[str, tuple[np.ndarray, np.ndarray]]) 
         "columns": columns,
         "examples": {k: {"truth": lines(t), "prediction": lines(p)} for k, (t, p) in examples.items()},
     }
-    still = picture(np.full((rows, columns), 0.25), *next(iter(examples.values())), zoom=16)
+    still = picture(np.full((rows, columns), 0.25), *next(iter(examples.values())), zoom=16, mirrored=None)
     text = "Two masks of pixels to paint, with DSC, SEN, PPV, VA, RLP and RLR as they change"
     return _viewer(name, "paintViewer", ("metrics", "paint"), data, text, still)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from scoat_lib import claims, metrics, report, rule
 from scoat_lib.cohort import patient_of
@@ -14,6 +15,7 @@ from scoat_lib.grids import Grid, get
 from scoat_lib.report import NOT_RUN, Table
 
 LEAST = f"{report.LEAST:,}".replace(",", " ")
+NEARLY_NONE = 10  # lesion voxels, below which a scan is called nearly clear
 TO = "\u00a0…\u00a0"  # between the ends of an interval in a table's cell, which is not broken there
 SCORE = ("DSC, %", "DSC", "95 %", "Δ", "Δ, 95 %", "Δ 95 %", "p", "paper")  # what a table of scores says first
 FAILS = ("DSC, % (rows)", "SEN, %", "PPV, %", "volume, predicted / true", "what goes wrong")  # of `failed`: before the lesions
@@ -66,7 +68,7 @@ def shown(table: Table | None, grid: Grid) -> pd.DataFrame:
             "p": report.p_in_words(row.p),
             "paper": paper,
             **{m: plain(row[m]) for m in metrics.METRICS[1:]},
-            "HD95, mm": plain(row["HD95, mm"], 0),
+            "HD95, nominal mm": plain(row["HD95, mm"], 0),
             "folds": str(len(str(row.folds).split(","))),
             "seeds": row.seeds,
         }
@@ -118,16 +120,90 @@ def comparison(found: dict) -> str:
     text += f" That {found['one']} is the {better} of the two **{word}**."
     beside = [f"They are equivalent within ±{rule.MARGIN:g} points."] if found["equivalent"] else []
     if found["excluded"]:
-        beside.append(f"A difference as large as the paper's {found['paper']:.1f} points is excluded here.")
+        near = f", by less than {claims.NEAR:g} points" if claims.at_the_end(found) else ""
+        beside.append(f"A difference as large as the paper's {found['paper']:.1f} points is excluded here{near}.")
     if found["status"] == claims.OPEN:
-        needed = found["needed"]
-        wanted = (
-            "no number of patients would decide it" if math.isinf(needed) else f"about {needed:.0f} patients would decide it"
-        )
         beside.append(
-            f"A true difference of {found['visible']:.1f} points could have been seen. If the one measured is true, {wanted}."
+            f"A true difference of {found['visible']:.1f} points could have been seen. If the true difference were the one "
+            f"measured, {claims.how_many(found['needed'])} would show it four times in five. The one measured is itself "
+            "uncertain, so this is rough."
         )
     return " ".join([text, *beside])
+
+
+def briefly(found: dict) -> str:
+    """A comparison of `claims.compare` in a line: the difference and its word; the interval stands where it is told in full."""
+    name = f"{found['one']} minus {found['other']}"
+    if not found["patients"]:
+        return f"{name}: {NOT_RUN}."
+    word = "no verdict yet" if found["status"] == claims.WAITS else f"**{found['status']}**"
+    return f"{name}: {signed(found['sign'] * found['difference'])} points of {found['metric']}, {word}."
+
+
+def corrected(comparisons: Sequence[dict]) -> str:
+    """Beside a count of comparisons that hold: how many still do after Holm's correction over them all. Empty below two."""
+    hold = sum(c["status"] == claims.HOLDS for c in comparisons)
+    if len(comparisons) < 2 or not hold:
+        return ""
+    left = claims.holding_after_holm(comparisons)
+    still = "none does" if not left else "all do" if left == hold > 1 else f"{left} {'does' if left == 1 else 'do'}"
+    return f"after Holm's correction over the {len(comparisons)} {still}"
+
+
+def lower(comparisons: Sequence[dict]) -> str:
+    """Of the undecided comparisons those whose difference goes against the claim, by metric. Empty where there is none."""
+    unsure = [c for c in comparisons if c["status"] == claims.OPEN]
+    against = [c["metric"] for c in unsure if c["difference"] < 0]
+    if not against:
+        return ""
+    each = listed([f"{against.count(m)} in {m}" for m in metrics.METRICS if m in against])
+    ones = {c["one"] for c in comparisons}
+    what = f"{ones.pop()}'s mean is the lower one" if len(ones) == 1 and all(c["sign"] > 0 for c in comparisons) else ""
+    what = what or "the difference goes against the claim"
+    number = len(against)
+    if number == len(unsure):
+        return f"in {'the undecided one' if number == 1 else f'all {number} undecided ones'} {what} ({each})"
+    return f"in {number} of the {len(unsure)} undecided ones {what} ({each})"
+
+
+def uneven_seeds(results: list[dict], grid: str, one: str, others: Sequence[str]) -> str:
+    """Where a row has other seeds than those it is compared with: why, and the differences in DSC by the first seed alone.
+
+    Empty where all have the same seeds on every fold.
+    """
+    most = next(iter(report.scales(results, get(grid))), ({}, "", []))[2]
+
+    def has(label: str) -> set:
+        """The folds and seeds of a row."""
+        return {(r["recipe"]["fold"], r["recipe"]["seed"]) for r in most if r["row"] == label}
+
+    unlike = [other for other in others if has(other) and has(one) and has(other) != has(one)]
+    if not unlike:
+        return ""
+    first = [r for r in results if r["recipe"]["seed"] == 0]
+    both = [(o, claims.compare(results, get(grid), one, o), claims.compare(first, get(grid), one, o)) for o in unlike]
+    both = [(other, every, alone) for other, every, alone in both if alone["patients"] and every["patients"]]
+    text = (
+        "The protocol runs every network once and then some again with other seeds, SCOAT-Net, UNet++ and U-Net first. So a "
+        f"patient's score is here a mean over {_seed_range(has(one))} for {one} and over {_seed_range(*map(has, unlike))} for "
+        f"{listed(unlike) if len(unlike) < 4 else f'{len(unlike)} others'}. More seeds make a mean steadier, and neither "
+        "higher nor lower."
+    )
+    if not both:
+        return text
+    if len(both) < 4:
+        told = [f"{signed(a['difference'])} from {o} (with all seeds {signed(e['difference'])})" for o, e, a in both]
+        return f"{text} By seed 0 alone {one} differs by {listed(told)} points of DSC."
+    moved = max(abs(alone["difference"] - every["difference"]) for _, every, alone in both)
+    turned = [f"{o} from *{e['status']}* to *{a['status']}*" for o, e, a in both if e["status"] != a["status"]]
+    word = f"the word changes for {listed(turned)}" if turned else "no word changes"
+    return f"{text} By seed 0 alone a difference in DSC moves by {moved:.1f} points at most, and {word}."
+
+
+def _seed_range(*runs: set) -> str:
+    """ "1 seed", "1 to 2 seeds": how many seeds the folds of some rows have."""
+    each = [sum(f == fold for f, _ in of) for of in runs for fold in {f for f, _ in of}]
+    return count(each[0], "seed") if min(each) == max(each) else f"{min(each)} to {max(each)} seeds"
 
 
 def sides(table: report.Table, one: str, other: str) -> str:
@@ -169,7 +245,8 @@ def claim(results: list[dict], number: str) -> str:
         claims.WAITS: ("waits for runs", "wait for runs"),
     }
     parts = [f"{states.count(s)} {verb[states.count(s) > 1]}" for s, verb in verbs.items() if s in states]
-    return f"{text}; of {len(states)} comparisons {', '.join(parts)}."
+    said = f"{text}; of {len(states)} comparisons {', '.join(parts)}, each by its own interval"
+    return "; ".join(filter(None, [said, corrected(verdict.comparisons), lower(verdict.comparisons)])) + "."
 
 
 def of_network(results: list[dict], network: str) -> list[dict]:
@@ -297,12 +374,188 @@ def readings(measured: dict | None) -> str:
     average = {k: v for k, v in averages(measured).items() if v is not None}
     low, high = min(average, key=average.get), max(average, key=average.get)
     rlp = {(r["connectivity"], r["per"]): r["RLP"] for r in measured["regions"] if r["found"] == "holds-centre"}
+    seed = f"seed {measured['recipe']['seed']} alone, " if "recipe" in measured else ""
     return (
-        f"One network, {len(measured['patients']['all'])} scans: its DSC is {average[low]:.0f} % ({low}) or "
+        f"One network ({seed}{len(measured['patients']['all'])} scans): its DSC is {average[low]:.0f} % ({low}) or "
         f"{average[high]:.0f} % ({high}). Over the {len(measured['patients']['primary'])} of at least {LEAST} lesion voxels "
         f"its RLP is {rlp['full', 'scan']:.0f} % with regions of the whole scan and "
         f"{rlp['full', 'slice']:.0f} % with regions of each slice; with face connectivity in place of full it is "
         f"{rlp['face', 'scan']:.0f} %."
+    )
+
+
+def of_one_seed(measured: dict | None, results: list[dict], network: str = "scoatnet") -> str:
+    """That the readings' tables are of one seed, and what the mean over the seeds is, as in the chapters that follow."""
+    if not measured:
+        return f"The tables of one seed: {NOT_RUN}."
+    seed = measured["recipe"]["seed"]
+    runs = of_network(results, network)
+    text = f"Both tables are of seed {seed} alone."
+    if {r["recipe"]["seed"] for r in runs} <= {seed}:
+        return text
+    frame = report.per_patient(runs)
+    large = frame[frame.lesion_voxels >= report.LEAST]
+    (full,) = [r for r in measured["regions"] if (r["connectivity"], r["per"], r["found"]) == ("full", "scan", "holds-centre")]
+    average = measured["average"]
+    pairs = [
+        ("DSC", 100 * large.DSC.mean(), average["patients with at least 1 000 lesion voxels"]),
+        ("pooled DSC", 100 * report.pooled(frame), average["all voxels pooled"]),
+        ("RLP", 100 * large.RLP.mean(), full["RLP"]),
+        ("RLR", 100 * large.RLR.mean(), full["RLR"]),
+    ]
+    each = listed([f"{name} {plain(mean)} % in place of {plain(alone)} %" for name, mean, alone in pairs])
+    return f"{text} Chapters 9 to 13 average all seeds of a patient first, which gives other values: {each}."
+
+
+def entry(results: list[dict], one: str = "SCOAT-Net", other: str = "UNet++") -> str:
+    """What the primary endpoint's limit in voxels is in nominal ml, and who would count by a limit in ml."""
+    volumes = {m["voxel_mm3"] for r in of_network(results, "scoatnet") for m in r["measures"].values() if "voxel_mm3" in m}
+    frame = report.per_patient(of_network(results, "scoatnet"))
+    if not volumes or not len(frame):
+        return f"What {LEAST} voxels are in ml: {NOT_RUN}."
+    low, high = (report.LEAST * v / 1000 for v in (min(volumes), max(volumes)))
+    number = {ml: int((frame.true_ml >= ml).sum()) for ml in (low, high)}
+    counting = [f"all {n}" if n == len(frame) else f"{n} of {len(frame)}" for n in (number[low], number[high])]
+    text = (
+        f"{LEAST} voxels are {low:.0f} nominal ml in the scans with thin slices and {high:.0f} in those with thick ones, so a "
+        f"patient with thick slices needs {high / low:.0f} times the disease to count. A limit in ml would have been better. "
+        f"If {low:.0f} ml were asked of everybody, {counting[0]} patients would count, and {counting[1]} "
+        f"if {high:.0f} ml were"
+    )
+    every = claims.compare(results, get("table2"), one, other, least=0)
+    if number[low] != len(frame) or every["low"] != every["low"]:
+        return f"{text}."
+    ends = f"{signed(every['low'])} … {signed(every['high'])}"
+    return (
+        f"{text}. Over all {every['patients']} {one} minus {other} is {signed(every['difference'])} points of DSC "
+        f"(95 % {ends}), {every['status']}."
+    )
+
+
+def nearly_clear(results: list[dict], grid: str = "table2") -> pd.DataFrame:
+    """The patients with a scan of fewer than `NEARLY_NONE` lesion voxels, by scan and row of a grid; seeds averaged.
+
+    It may be empty. Columns row, patient, scan; true, found, false (voxels); ml (of the false ones, nominal); DSC (per cent);
+    clear.
+    """
+    most = next(iter(report.scales(results, get(grid))), ({}, "", []))[2]
+    rows = [
+        {"row": r["row"], "patient": r["measures"][scan]["patient"], "scan": scan, "true": c["tp"] + c["fn"], "found": c["tp"]}
+        | {"false": c["fp"], "ml": c["fp"] * r["measures"][scan]["voxel_mm3"] / 1000}
+        | {"DSC": 200 * c["tp"] / max(1, 2 * c["tp"] + c["fp"] + c["fn"])}
+        for r in most
+        for scan, c in r["patients"].items()
+        if "voxel_mm3" in r.get("measures", {}).get(scan, {})
+    ]
+    if not rows:
+        return pd.DataFrame()
+    frame = pd.DataFrame(rows).groupby(["row", "patient", "scan"], sort=False).mean().reset_index()
+    frame["clear"] = frame.true < NEARLY_NONE
+    return frame[frame.patient.isin(frame.patient[frame.clear])].reset_index(drop=True)
+
+
+def voxels(number: float) -> str:
+    """A number of voxels, whole, with a thin gap at the thousands."""
+    return f"{number:,.0f}".replace(",", "\u202f")
+
+
+def clear_by_row(results: list[dict], grid: str = "table2") -> pd.DataFrame:
+    """For a page, of `nearly_clear`: a line a network; what it marks wrongly in the nearly clear scan, and the other scan."""
+    frame = nearly_clear(results, grid)
+    lines = {}
+    for label in get(grid).rows if len(frame) else ():
+        own = frame[frame.row == label]
+        if len(own):
+            clear, rest = own[own.clear], own[~own.clear]
+            lines[label] = {
+                f"scan with {voxels(clear.true.sum())} lesion voxels: marked wrongly (nominal ml)": _and_ml(clear),
+                f"scan with {voxels(rest.true.sum())}: found": voxels(rest.found.sum()),
+                "marked wrongly (nominal ml)": _and_ml(rest),
+                "its DSC, %": plain(rest.DSC.mean()),
+            }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def _and_ml(frame: pd.DataFrame) -> str:
+    return f"{voxels(frame.false.sum())} ({frame.ml.sum():.0f})"
+
+
+def alarm(results: list[dict], label: str = "SCOAT-Net") -> str:
+    """`false_alarm` in a sentence."""
+    frame = nearly_clear(results)
+    own = frame[frame.clear & (frame.row == label)] if len(frame) else frame
+    if not len(own):
+        return f"What {label} marks in a scan with next to no lesion: {NOT_RUN}."
+    row = own.iloc[0]
+    return (
+        f"In a scan in which the first reader outlined {voxels(row.true)} voxels {label} marks {voxels(row.false)} wrongly "
+        f"({row.ml:.0f} nominal ml): a false alarm, which neither DSC nor the primary endpoint shows."
+    )
+
+
+def clear_by_scan(results: list[dict], grid: str = "table2") -> pd.DataFrame:
+    """For a page, of `nearly_clear`: a line a scan, means over the rows of a grid with the lowest and the highest row."""
+    frame = nearly_clear(results, grid)
+    lines = {}
+    for scan, own in frame.groupby("scan", sort=False) if len(frame) else ():
+        lines[scan] = {
+            "true voxels": voxels(own.true.mean()),
+            **{
+                name: f"{voxels(own[c].mean())} ({voxels(own[c].min())}{TO}{voxels(own[c].max())})"
+                for name, c in (("of them found", "found"), ("marked wrongly", "false"), ("the same, nominal ml", "ml"))
+            },
+            "DSC, %": f"{plain(own.DSC.mean())} ({plain(own.DSC.min())}{TO}{plain(own.DSC.max())})",
+        }
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def false_alarm(results: list[dict], agreement: dict | None, label: str = "SCOAT-Net", grid: str = "table2") -> str:
+    """What one network, and each row of a grid, marks in the scan with next to no lesion; what the readers outlined there."""
+    frame = nearly_clear(results, grid)
+    own = frame[frame.clear & (frame.row == label)] if len(frame) else frame
+    if not len(own):
+        return f"What {label} marks in a scan with next to no lesion: {NOT_RUN}."
+    row = own.iloc[0]
+    every = frame[frame.clear & (frame.scan == row.scan)]
+    second = (agreement or {"scans": {}})["scans"].get(row.scan)
+    outlined = f"the first reader outlined {voxels(row.true)} voxels"
+    outlined += f" and the second {voxels(second['tp'] + second['fp'])}" if second else ""
+    hit = "none of them in the first reader's outline" if not row.found else f"{voxels(row.found)} of them in the outline"
+    text = (
+        f"In the scan {row.scan} {outlined}. {label}, trained without this patient, marks {voxels(row.found + row.false)} "
+        f"voxels there, {row.ml:.0f} nominal ml, {hit}. That is a false alarm in a scan that was found almost clear."
+    )
+    if len(every) > 1:
+        least, largest = every.loc[every.false.idxmin()], every.loc[every.false.idxmax()]
+        text += (
+            f" Every one of the {len(every)} networks of chapter 12 raises it: from {voxels(least.false)} voxels "
+            f"({least.ml:.0f} ml, {least.row}) to {voxels(largest.false)} ({largest.ml:.0f} ml, {largest.row})."
+            if least.false > 100
+            else f" Of the {len(every)} networks of chapter 12 {largest.row} marks most there, {voxels(largest.false)} voxels."
+        )
+    whole = frame[(frame.patient == row.patient) & (frame.row == label)].true.sum()
+    out = f", and the primary endpoint leaves this patient out ({voxels(whole)} lesion voxels in all scans)"
+    return (
+        f"{text} DSC is 0 for it, as it would be for a single false voxel, so DSC does not show it"
+        f"{out if whole < report.LEAST else ''}. It is the only scan of its kind here, so these data do not say how often a "
+        "clear lung is marked."
+    )
+
+
+def two_scans(results: list[dict], grid: str = "table2") -> str:
+    """Why the patient with the nearly clear scan scores low: what each of the scans adds to it, over the rows of a grid."""
+    frame = nearly_clear(results, grid)
+    clear, rest = (frame[frame.clear], frame[~frame.clear]) if len(frame) else (frame, frame)
+    if not len(clear) or not len(rest):
+        return f"The patient with a nearly clear scan: {NOT_RUN}."
+    share = 100 * clear.false.sum() / (clear.false.sum() + rest.false.sum())
+    few, wrong = voxels(clear.true.mean()), voxels(clear.false.mean())
+    return (
+        f"{clear.patient.iloc[0]} is two scans. In one the mask has {voxels(rest.true.mean())} voxels, and "
+        f"the mean DSC over {count(rest.row.nunique(), 'network')} is {plain(rest.DSC.mean(), 0)} % "
+        f"({plain(rest.DSC.min(), 0)} to {plain(rest.DSC.max(), 0)} %). In the other it has {few}, and {wrong} "
+        f"are marked wrongly on average: {share:.0f} % of the patient's false voxels lie there. So the lesions of this patient "
+        "are not hard to outline. A false alarm in a nearly clear scan is added to the voxels of the other scan."
     )
 
 
@@ -342,7 +595,7 @@ def endpoint(results: list[dict], network: str, label: str) -> str:
         return f"{label} on real scans: {NOT_RUN}."
     large = frame[frame.lesion_voxels >= report.LEAST]
     found = rule.interval(100 * large.DSC, large.fold)
-    pooled = 200 * frame.tp.sum() / (2 * frame.tp + frame.fp + frame.fn).sum()
+    pooled = 100 * report.pooled(frame)
     between = f" (95 % interval {found.low:.1f} … {found.high:.1f})" if found.low == found.low else ""
     return (
         f"{label}: mean DSC {plain(found.mean)} %{between} over {count(found.patients, 'patient')} with at least "
@@ -434,9 +687,13 @@ def seeds(results: list[dict]) -> str:
     found = report.seed_spread(report.alike(results))
     if not found["freedom"]:
         return "No run was repeated with another seed yet."
+    freedom = found["freedom"]
+    ends = [found["sd"] * math.sqrt(freedom / stats.chi2.ppf(q, freedom)) for q in (0.975, 0.025)]
+    which = "One network was" if found["groups"] == 1 else f"{found['groups']} pairs of a network and a fold were"
     return (
-        f"With another seed alone, a fold's mean DSC has a standard deviation of {found['sd']:.1f} points "
-        f"({found['runs']} runs of {found['groups']} that were repeated)."
+        f"{which} trained more than once, from other random starts ({found['runs']} runs). Between such runs the mean DSC of "
+        f"the fold's patients has a standard deviation of {found['sd']:.1f} points. So few runs give a rough idea of it: the "
+        f"true one lies between {ends[0]:.1f} and {ends[1]:.1f} (95 %, if runs scatter normally)."
     )
 
 
@@ -560,8 +817,8 @@ def failed(table: Table | None, results: list[dict]) -> pd.DataFrame:
         "SEN, %": frame.SEN.map("{:.0f}".format),
         "PPV, %": frame.PPV.map("{:.0f}".format),
         "lesions": frame.lesions.map("{:.0f}".format),
-        "largest, ml": frame["largest, ml"].map("{:.1f}".format),
-        "below 1 ml, %": frame["below 1 ml, %"].map("{:.0f}".format),
+        "largest, nominal ml": frame["largest, ml"].map("{:.1f}".format),
+        "below 1 nominal ml, %": frame["below 1 ml, %"].map("{:.0f}".format),
         "what goes wrong": [_wrong(r) for _, r in frame.iterrows()],
         "lesion voxels": frame.voxels.map("{:.0f}".format),
         "volume, predicted / true": frame.volume.map("{:.2f}".format),
@@ -610,6 +867,34 @@ def thresholds(results: dict[str, list[dict]]) -> pd.DataFrame:
         shown = [plain(mean[0.5]), plain(mean[best]), f"{best:g}", len(frame)]
         rows[label] = dict(zip(("DSC at 0.5", "at its best threshold", "which is", "patients"), shown, strict=True))
     return pd.DataFrame(rows).T
+
+
+def rings(results: dict[str, list[dict]]) -> str:
+    """Where each network's best threshold lies beside half of the DSC it reaches there, which is the best cut of right
+    probabilities. results: label → runs.
+    """
+    means = {label: frame.mean() for label, frame in report.beside_thresholds(results).items()}
+    if len(means) < 2:
+        return f"Where the rings stand: {NOT_RUN} on two networks."
+    at, half = ({label: f(mean) for label, mean in means.items()} for f in (lambda m: m.idxmax(), lambda m: m.max() / 200))
+    low, high = min(at.values()), max(at.values())
+    lowest = [label for label in at if at[label] == low]
+
+    def halves(labels: list[str]) -> str:
+        """Half of the DSC of some networks: one number or two."""
+        ends = sorted({f"{half[label]:.2f}" for label in labels})
+        return ends[0] if len(ends) == 1 else f"{ends[0]} to {ends[-1]}"
+
+    text = f"The best thresholds lie from {low:g} to {high:g}. "
+    lies = "lies" if len(lowest) == 1 else "lie"
+    text += f"Lowest, at {low:g}, {lies} {listed(lowest)}; half of the DSC is {halves(lowest)} there."
+    below = [label for label in at if label not in lowest and at[label] < half[label]]
+    if below:
+        stands, its = ("The ring of", "stands"), "its"
+        if len(below) > 1:
+            stands, its = ("The rings of", "stand"), "their"
+        text += f" {stands[0]} {listed(below)} {stands[1]} below half of {its} DSC as well ({halves(below)})."
+    return f"{text} The grid has steps of 0.1, too coarse to say more."
 
 
 def turned(results: dict[str, list[dict]]) -> str:
@@ -662,6 +947,70 @@ def spread(table: Table | None) -> str:
         f"From patient to patient the mean DSC differs with a standard deviation of {patients:.1f} points, from row to row of "
         f"{rows:.1f} ({count(len(frames), 'row')}, {count(len(wide), 'patient')}). Which {more} it is moves the score more "
         f"than which {less}."
+    )
+
+
+def beyond(table: Table | None) -> str:
+    """That a symmetric interval may pass the ends of what a score can be, where one of a table's rows does. Else empty."""
+    if table is None:
+        return ""
+    low, high = ([o for o, r in table.rows.iterrows() if test(r)] for test in (lambda r: r.low < 0, lambda r: r.high > 100))
+    parts = [f"that of {listed(o)} passes {end}" for o, end in ((low, "below 0"), (high, "above 100")) if o]
+    if not parts:
+        return ""
+    return (
+        f"An interval of the rule is symmetric, so it may pass the ends of what a score can be: {listed(parts)}. There the "
+        "patients scatter too much for it; read the dots."
+    )
+
+
+def unmarked(results: list[dict], grid: str, label: str) -> str:
+    """In how many scans a row marks nothing at all, and what HD95 is there. Empty where there is none."""
+    most = next(iter(report.scales(results, get(grid))), ({}, "", []))[2]
+    scored = [(scan, c, r["measures"].get(scan, {})) for r in most if r["row"] == label for scan, c in r["patients"].items()]
+    nothing = [more["diagonal_mm"] for _, c, more in scored if c["tp"] + c["fp"] == 0 and "diagonal_mm" in more]
+    if not nothing:
+        return ""
+    ends = f"{min(nothing):.0f} to {max(nothing):.0f}" if len(nothing) > 1 else f"{nothing[0]:.0f}"
+    where = f"In {len(nothing)} of {count(len(scored), 'scan')}"
+    return (
+        f"{where} {label} marks nothing. Such a scan has no HD95. Its own diagonal is put "
+        f"in, {ends} nominal mm, and that is most of the row's mean."
+    )
+
+
+def p_twice(first: Table | None, second: Table | None, label: str, chapter: str) -> str:
+    """Why one comparison has one p in a table and another p in another table of another number of rows.
+
+    first: the table on the page. second: the other, of the chapter that is named. Empty where the two p agree or one is none.
+    """
+    if first is None or second is None or label not in first.rows.index or label not in second.rows.index:
+        return ""
+    here, there = first.rows.p[label], second.rows.p[label]
+    if here != here or there != there or report.p_in_words(here) == report.p_in_words(there):
+        return ""
+    alone = report.between(first.patients[label], first.patients[first.grid.reference]).p
+    return (
+        f"{label} against {first.grid.reference} has p = {report.p_in_words(here)} here and {report.p_in_words(there)} in "
+        f"{chapter}, from the same patients: Holm's correction depends on the other rows of a table. Uncorrected it is "
+        f"{report.p_in_words(alone)} in both."
+    )
+
+
+def tiny(results: list[dict]) -> str:
+    """How many pieces of the true masks are under 1 nominal ml, and how many of them are one or two voxels."""
+    sizes = {
+        (scan, index): (size, size * more["voxel_mm3"] / 1000)
+        for r in of_network(results, "scoatnet")
+        for scan, more in r.get("measures", {}).items()
+        for index, (size, _) in enumerate(more["lesions"])
+    }
+    small = [size for size, ml in sizes.values() if ml < claims.TINY_ML]
+    if not small:
+        return f"How small the lesions of claim 11 are: {NOT_RUN}."
+    return (
+        f"Claim 11 counts a piece of the mask as found when one voxel of it is marked. Of the {len(sizes)} pieces "
+        f"{len(small)} are under {claims.TINY_ML:g} nominal ml, and {sum(s < 3 for s in small)} of these are one or two voxels."
     )
 
 

@@ -135,25 +135,27 @@ def followed_run(fold, seen, unseen, epochs=True):
     return {"recipe": {"fold": fold, "seed": 0}, "folds": {"test": list(unseen)}, "attention": attention}
 
 
-def test_maps_of_followed_runs_have_a_line_a_patient_and_a_name_a_run():
+def test_maps_of_followed_runs_have_a_line_an_unseen_patient_and_a_name_a_run():
     nodes = ("X(1,1)", "X(2,2)", "X(1,3)")
-    figure = plots.followed([followed_run(0, ["a"], ["b", "c"]), followed_run(1, ["b", "c"], ["a"]), {"folds": {}}], nodes)
+    runs = [followed_run(1, ["b", "c"], ["a"]), followed_run(0, ["a"], ["b", "c"]), {"folds": {}}]
+    figure = plots.followed(runs, nodes)
     areas, course, contrast = figure.axes
     assert [t.get_text() for t in areas.get_xticklabels()] == list(nodes)
-    assert [t.get_text() for t in contrast.texts] == ["fold 0, seed 0", "fold 1, seed 0"]
+    (legend,) = figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == ["fold 0, seed 0", "fold 1, seed 0"], "folds in order"
     assert {len(line.get_xdata()) for line in course.lines} == {4}
     for ax in (areas, course):
-        assert [line.get_linestyle() for line in ax.lines].count(
-            ":"
-        ) == 3  # one patient seen by the first run, two by the second
-        assert len(ax.lines) == 3 * 2 + 2  # each patient in each run, and the means
+        assert len(ax.lines) == 3 + 2  # each patient that a run had not seen, and the means
+    for ax in figure.axes:
+        assert ax.get_ylabel()
+        assert ax.get_position().x0 == pytest.approx(areas.get_position().x0, abs=0.02), "one above the other"
     thick = [line for line in areas.lines if line.get_linewidth() > 2]
     assert [round(line.get_ydata()[-1], 3) for line in thick] == [0.715, 0.72]  # of patients not seen: b and c; a
     assert thick[0].get_color() != thick[1].get_color()
     (even,) = [line for line in contrast.lines if list(line.get_ydata()) == [1, 1]]
     assert even.get_xdata()[0] < even.get_xdata()[-1]
     figure = plots.followed([followed_run(0, ["a"], ["b"], epochs=False)], nodes)  # measured once, after the last epoch
-    assert [ax.get_title() for ax in figure.axes] == ["from node to node", "lesion over elsewhere"]
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["From node to node", "Lesion over elsewhere, from node to node"]
     with pytest.raises(ValueError, match="no run were measured"):
         plots.followed([], nodes)
     plt.close("all")
@@ -340,11 +342,13 @@ def test_cost_stands_against_score_with_an_interval_and_a_name():
     figure = plots.against_cost(table, {"SCOAT-Net": 1000.0, "U-Net": 380.0}, "GFLOP")
     ax = figure.axes[0]
     assert [t.get_text() for t in ax.texts] == ["U-Net", "SCOAT-Net"]
-    pairs, dots = ([line for line in ax.lines if len(line.get_xdata()) == n] for n in (2, 1))
-    bars = [line for line in pairs if line.get_xdata()[0] == line.get_xdata()[1]]
-    ties = [line for line in pairs if line not in bars]  # from each dot to its name, in the order of the names
-    assert [line.get_xdata()[0] for line in ties] == [380, 1000]
+    bars, dots = (
+        sorted((one for one in ax.lines if len(one.get_xdata()) == n), key=lambda one: one.get_xdata()[0]) for n in (2, 1)
+    )
     assert [line.get_xdata()[0] for line in dots] == [380, 1000]
+    for bar, name in zip(bars, ax.texts, strict=True):  # each name above its own bar
+        assert name.xy == (bar.get_xdata()[0], max(bar.get_ydata()))
+        assert name.get_position()[1] > 0
     for bar, dot in zip(bars, dots, strict=True):
         low, high = bar.get_ydata()
         assert low < dot.get_ydata()[0] < high
@@ -353,8 +357,7 @@ def test_cost_stands_against_score_with_an_interval_and_a_name():
     alike = table.patients | {"U-Net": table.patients["SCOAT-Net"]}
     same = report.Table(table.grid, {}, "d", table.rows.assign(DSC=67.5), alike)
     figure = plots.against_cost(same, {"SCOAT-Net": 1000.0, "U-Net": 900.0}, "GFLOP")
-    heights = sorted(t.xy[1] for t in figure.axes[0].texts)
-    points = np.diff(figure.axes[0].transData.transform([(1000, y) for y in heights])[:, 1])[0] * 72 / figure.dpi
+    points = np.diff(sorted(t.get_position()[1] for t in figure.axes[0].texts))[0]  # above bars that end at one height
     assert points > 8, "names of equal scores stand a line apart"
     plt.close(figure)
     few = report.Table(table.grid, {}, "d", table.rows, table.patients | {"U-Net": table.patients["U-Net"].head(2)})
@@ -371,3 +374,37 @@ def test_the_patients_right_is_marked_on_its_side():
     marks = [text for ax in figure.axes for text in ax.texts]
     assert [text.get_text() for text in marks] == ["R", "R"]
     assert marks[0].get_position()[0] < 0.1 < 0.9 < marks[1].get_position()[0]
+    for draw in (plots.show_slice, lambda ax, image, **k: plots.show_errors(ax, image, image > 1, image > 1, **k)):
+        for mirrored, places in ((False, [0.03]), (True, [0.97]), (None, [])):
+            _, ax = plt.subplots()
+            draw(ax, np.zeros((8, 8)), mirrored=mirrored)
+            assert [text.get_position()[0] for text in ax.texts] == places
+    plt.close("all")
+
+
+def test_a_sliders_slice_has_its_r_on_the_patients_right():
+    """White with a black edge, so that it is seen on air and on a white wall."""
+    for grey in (0.0, 1.0):
+        image = np.full((64, 64), grey)
+        plain, right, left = (pixels(viewer.picture(image, mirrored=m)) for m in (None, False, True))
+        half = plain.shape[1] // 2
+        assert (abs(plain - 255 * grey) < 20).all()
+        assert (right[:, :half] != plain[:, :half]).any()
+        assert (right[:, half:] == plain[:, half:]).all()
+        assert (left[:, half:] != plain[:, half:]).any()
+        assert (left[:, :half] == plain[:, :half]).all()
+
+
+@pytest.mark.parametrize("columns", [2, 3, 4, 5])
+def test_titles_of_slices_do_not_touch_the_row_before(columns):
+    with plt.rc_context():
+        plots.style()
+        figure = plots.slices([np.eye(64)] * 3 * columns, titles=["slice 9: 4.9 cm²"] * 3 * columns, columns=columns)
+        figure.canvas.draw()
+        over = figure.axes[0].get_window_extent()
+        title = figure.axes[columns].title.get_window_extent()
+        point = figure.dpi / 72
+        assert over.y0 - title.y1 > 2 * point
+        assert title.y1 < over.y0
+        assert figure.axes[0].title.get_window_extent().y1 <= figure.bbox.y1
+    plt.close("all")

@@ -319,6 +319,21 @@ def test_the_card_has_the_rule_of_the_lungs_scan_by_scan():
         inside = f"{v['volume error, %']:+.1f} | {v['lesion voxels']} | {100 * v['lesion inside']:.1f}"
         assert f"| {name} | {scores} | {inside} |" in text
     assert f"goal {measured['goal, DSC']}" in text
+    left_out = measured["choice"]["patient left out"].values()
+    ends = [
+        (min(v), max(v))
+        for v in (
+            [one["DSC"] for one in left_out],
+            [one["volume error, %"] for one in left_out],
+            [100 * one["lesion inside"] for one in left_out if one["lesion voxels"] >= report.LEAST],
+        )
+    ]
+    dsc, volume, inside = (f"{low:.{d}f} to {high:.{d}f}" for (low, high), d in zip(ends, (3, 1, 1), strict=True))
+    assert f"a DSC of {dsc} that are {volume} % too large and hold {inside} % of the lesions" in text
+    grid = measured["choice"]["grid"]
+    assert f"among {'twelve' if len(grid) == 12 else len(grid)} others" in text
+    most = {k: max(row[k] for row in grid) for k in ("threshold", "ball", "wall")}
+    assert all({k: one["rule"][k] for k in most} == most for one in left_out)  # always the largest on offer
     assert not measured["below the goal"], "the card would have to say so"
 
 

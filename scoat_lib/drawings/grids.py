@@ -16,7 +16,7 @@ from scoat_lib.drawings import svg
 from scoat_lib.drawings.svg import ARROWS, COLOURS, Drawing, box, circle, drawing, frame, label, line, number
 
 DEPTH = 4
-LARGE = {"step": (190, 140), "box": (136, 54), "origin": (132, 116)}  # with H × W × C in each node
+LARGE = {"step": (188, 140), "box": (150, 54), "origin": (132, 116)}  # with H × W × C in each node
 SMALL = {"step": (112, 96), "box": (76, 36), "origin": (88, 96)}
 
 
@@ -46,6 +46,7 @@ def grid(network: str, side: int = 512, width: int = 64, sizes: bool = True) -> 
         f"border:1px dotted currentColor;border-radius:6px;text-align:start}}"
         f"{says} p{{margin:0 0 .25em}}{says} i{{font-family:serif}}"
     )
+    style += f"{root} .name{{font-size:17px}}{root} .size,{root} .inner{{font-size:15.8px}}"  # 11 pixels of a page's column
     drawn = drawing(name, 964, 712, body + _legend(network, 560, 470), text, style)
     nodes = {f"{i}{j}": told(network, i, j, side, width) for i, j in _nodes(network)}
     script = f"(() => {{\n{viewer.source('grid.js')}\ngridViewer(document.getElementById({json.dumps(name)}), "
@@ -152,16 +153,20 @@ def beside() -> Drawing:
         "copy in each of four levels. UNet++: the same outline, its inside filled with six more nodes, and each node joined "
         "with all earlier ones of its level."
     )
+    rules += "#drawing-beside .name,#drawing-beside .level,#drawing-beside .size{font-size:19.5px}"
     return drawing("beside", 1180, 506, "".join(parts), text, rules, least=640)
 
 
-def node() -> Drawing:
-    """One attention node X(i,j+1): equations 1 to 6 on its arrows, with the shape of what flows along them."""
+def node(only: str = "") -> Drawing:
+    """One attention node X(i,j+1): equations 1 to 6 on its arrows, with the shape of what flows along them.
+
+    only: "where" draws equations 3 to 6 and what they take pale. ValueError for another word.
+    """
+    if only not in ("", "where"):
+        raise ValueError(f"{only!r} is no part of a node that can stand out; known: where")
     a, p, e, m = (COLOURS[k] for k in ("attention", "plain", "encoder", "map"))
-    parts = [
+    where = [
         frame(170, 172, 345, 262, "where", a),
-        frame(570, 190, 290, 130, "what", m),
-        box(1, 22, 178, 66, "x(i,0) … x(i,j−1)", "H × W × C_u each", p, apart=8),
         box(2, 104, 154, 66, "x(i,j)", "H × W × C_u", p, apart=8),
         box(2, 344, 154, 66, "x(i+1,j)", "H/2 × W/2 × C_d", e, apart=8),
         box(184, 352, 54, 50, "F_U", "", ARROWS["up"]),
@@ -170,26 +175,32 @@ def node() -> Drawing:
         circle(362, 255, "+", a),
         box(392, 236, 56, 38, "H_S", "", a),
         circle(420, 377, "×", a),
-        box(522, 28, 34, 378, "", "", p),
-        f'<text transform="translate(544 217) rotate(-90)" class="name">{svg.text("x_c : concatenation")}</text>',
-        box(584, 224, 122, 64, "x_g", "mean of H × W", m, apart=10),
-        box(724, 224, 126, 64, "x_V", "σ(w₂ ReLU(w₁·))", m, apart=10),
-        circle(787, 137, "×", m),
-        box(836, 103, 88, 68, "H_R²", "two 3 × 3", a, apart=12),
-        box(836, 343, 88, 68, "H_R", "1 × 1", a, apart=12),
-        circle(958, 255, "+", a),
-        box(992, 222, 108, 66, "x(i,j+1)", "H × W × C_u", a, apart=8),
-        line("M179 55H518"), line("M156 137H518"), line("M163 137V215H264"), line("M156 377H180"), line("M238 377H404"),
-        line("M252 377V295H264"), line("M328 215H362V239"), line("M328 295H362V271"), line("M378 255H388"),
-        line("M420 274V361"), line("M436 377H518"), line("M556 137H771"), line("M564 137V256H580"), line("M706 256H720"),
-        line("M787 224V153"), line("M803 137H832"), line("M556 377H832"), line("M924 137H958V239"),
-        line("M924 377H958V271"), line("M974 255H988"),
-        label(312, 400, "H × W × C_u"), label(428, 292, "x_M", "start"), label(428, 318, "H × W × 1", "start"),
-        label(428, 348, "1 + x_M", "start"), label(452, 398, "x_s", "start"),
-        label(664, 121, "x_c : H × W × C_m"), label(777, 176, "C_m weights", "end"), label(700, 401, "H × W × C_m"),
-        number(384, 222, 1), number(396, 352, 2), number(539, 14, 3), number(600, 213, 4), number(740, 213, 5),
-        number(932, 255, 6),
+        line("M163 137V215H264"), line("M156 377H180"), line("M238 377H404"), line("M252 377V295H264"),
+        line("M328 215H362V239"), line("M328 295H362V271"), line("M378 255H388"), line("M420 274V361"), line("M436 377H518"),
+        line("M156 137H163", head=False),
+        label(312, 402, "H × W × C_u"), label(428, 294, "x_M", "start"), label(412, 333, "H × W × 1", "end"),
+        label(428, 342, "1 + x_M", "start"), label(452, 400, "x_s", "start"),
+        number(384, 222, 1), number(396, 352, 2),
     ]  # fmt: skip
+    rest = [
+        frame(568, 186, 296, 136, "what", m),
+        box(1, 22, 178, 66, "x(i,0) … x(i,j−1)", "H × W × C_u each", p, apart=8),
+        box(522, 28, 34, 378, "", "", p),
+        f'<text transform="translate(545 217) rotate(-90)" class="name">{svg.text("x_c : concatenation")}</text>',
+        box(576, 222, 100, 66, "x_g", "mean", m, apart=10),
+        box(692, 222, 164, 66, "x_V", "σ(w₂ ReLU(w₁·))", m, apart=10),
+        circle(787, 137, "×", m),
+        box(833, 103, 94, 68, "H_R²", "two 3 × 3", a, apart=12),
+        box(833, 343, 94, 68, "H_R", "1 × 1", a, apart=12),
+        circle(958, 255, "+", a),
+        box(992, 222, 122, 66, "x(i,j+1)", "H × W × C_u", a, apart=8),
+        line("M179 55H518"), line("M163 137H518"), line("M556 137H771"), line("M564 137V256H572"), line("M676 256H688"),
+        line("M787 222V153"), line("M803 137H829"), line("M556 377H829"), line("M927 137H958V239"),
+        line("M927 377H958V271"), line("M974 255H988"),
+        label(664, 120, "x_c : H × W × C_m"), label(778, 176, "C_m weights", "end"), label(694, 402, "H × W × C_m"),
+        number(539, 14, 3), number(592, 210, 4), number(708, 210, 5), number(932, 255, 6),
+    ]  # fmt: skip
+    pale = f'<g opacity=".3">{"".join(rest)}</g>' if only else "".join(rest)
     text = (
         "One attention node of SCOAT-Net, from left to right. The coarser node's output is enlarged by F_U. Equation 1: it and "
         "x(i,j) each pass an H_R, are added, and H_S makes of the sum the map x_M of one channel. Equation 2: one plus the map "
@@ -197,8 +208,9 @@ def node() -> Drawing:
         "concatenated to x_c. Equation 4: the mean of each channel, x_g. Equation 5: a weight for each channel, x_V. "
         "Equation 6: the weighted x_c passes H_R squared, the unweighted one H_R, and their sum is the node's output."
     )
-    larger = "#drawing-node .name{font-size:17px}#drawing-node .size{font-size:15.5px}#drawing-node .inner{font-size:14.5px}"
-    return drawing("node", 1104, 442, "".join(parts), text, larger, least=640)
+    # a page's column is 672 pixels, so that 18.3 of the drawing's are 11 of the page's
+    larger = "#drawing-node .name{font-size:19px}#drawing-node .size{font-size:18.3px}#drawing-node .inner{font-size:18.3px}"
+    return drawing("node", 1116, 442, "".join(where) + pale, text, larger, least=640)
 
 
 def _place(i: int, j: int, form: dict) -> tuple[int, int]:

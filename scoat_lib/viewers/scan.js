@@ -99,6 +99,14 @@ async function scanViewer(root, data) {
     if (state.prediction) {
       stroke(answers[state.answer].subarray(from, from + area).map((n) => n > state.step), OUTLINES.prediction, [thick * 3, thick * 2]);
     }
+    to.font = `${Math.round(canvas.width / 32)}px sans-serif`;  // the patient's right, as in every figure
+    to.textBaseline = "top";
+    to.setLineDash([]);
+    to.lineWidth = thick * 2;
+    to.strokeStyle = "black";
+    to.strokeText("R", canvas.width / 64, canvas.width / 64);
+    to.fillStyle = "white";
+    to.fillText("R", canvas.width / 64, canvas.width / 64);
     if (state.at !== null) {
       const [r, c] = [Math.floor(state.at / columns) + 0.5, (state.at % columns) + 0.5];
       to.setLineDash([]);

@@ -87,6 +87,9 @@ def test_each_pattern_of_chapter_1_is_where_the_picture_is_cut():
         counted = np.bincount(cut[cut > 0], minlength=5)[1:]
         assert anatomy.KINDS[counted.argmax()] == name
         assert counted.max() > 0.05 * cut.size
+        if name == "consolidation":  # the page: "This one holds no air bronchogram"
+            filled = cut == 1 + anatomy.KINDS.index(name)
+            assert not (filled & (space["drawn"].airways.axial()[k, row - 60 : row + 60, column - 60 : column + 60] > 0)).any()
 
 
 def cells_of_followed_runs():
@@ -130,7 +133,7 @@ def test_14_without_measured_maps_shows_neither_figure_nor_what_to_look_at():
 def test_14_with_measured_maps_shows_both():
     (drawn,), (said,) = run(2)
     assert len(drawn.axes) == 3
-    assert [t.get_text() for t in drawn.axes[2].texts] == ["fold 0, seed 0", "fold 1, seed 0"]
+    assert [t.get_text() for t in drawn.legends[0].get_texts()] == ["fold 0, seed 0", "fold 1, seed 0"]
     assert said.startswith("**What to look at.**")
     assert "5a" in said
     assert "\n- Claim" in said, "asked and answered"

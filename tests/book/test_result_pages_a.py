@@ -384,6 +384,7 @@ def test_the_pages_own_cells_make_prose_of_any_results(chapter, case, monkeypatc
         "plots": plots,
         "ticker": ticker,
         "seconds": {n: 1.0 + k for k, n in enumerate(grids.get("table2").rows)} | {"U-Net": 1.0},
+        "scored": {n: {"parameters": 5e5, "GFLOP": 0.5} for n in grids.get("table2").rows},
         "costs": {n: {"parameters, M": 40.0, "GFLOP": 500.0, "feature maps, MB": 9.0} for n in grids.get("table2").rows},
         "rates": np.r_[[1e-3] * 30, [1e-7] * 20],
         "total": 3.4e6,
@@ -442,6 +443,8 @@ def test_2_the_story_is_the_protocols():
     for fact in ("seven of the fifteen", "ten of the fifteen", "two scans of one patient", "void"):
         assert fact in text, fact
     assert "[:, ::-1]" in CODE["02"], "the montage turns phantoms the same way"
+    told = text + str([c.metadata.get("mystnb") for c in PAGES["02"].cells])
+    assert not re.search(r"upside down|face down", told), "front and back are exchanged: a mirror, and no turn"
 
 
 def test_2_mirrored_slices_are_named():
@@ -456,6 +459,7 @@ def test_2_mirrored_slices_are_named():
     cells = [c for c in PAGES["02"].cells if c.cell_type == "code" and "Augmentation()" in c.source]
     assert len(cells) == 2
     assert all("mirrored" in c.source for c in cells)
+    assert any("viewer.picture(" in c.source and "mirrored=flip" in c.source for c in cells), "the R changes sides"
 
 
 def test_8_arrays_are_named_by_what_they_are():

@@ -2,6 +2,7 @@
 say of mechanisms is computed here once more."""
 
 import functools
+import html
 import json
 import re
 import sys
@@ -265,7 +266,8 @@ def test_the_forest_draws_every_comparison_once(case, dsc):
     ]
     for svg in (beside, above):
         assert len(svg.findall(".//a")) == len(wanted)
-        assert len(svg.findall(".//circle")) == sum(c["patients"] > 0 for c in wanted)
+        beyond = svg.findall(".//text[@class='beyond']")  # a number in place of a dot
+        assert len(svg.findall(".//circle")) + len(beyond) == sum(c["patients"] > 0 for c in wanted)
         assert len(svg.findall(".//polygon")) == sum(c["paper"] == c["paper"] for c in wanted)
     assert "nan" not in text
     names = [float(a.find("text").attrib["y"]) for a in above.iter("a")]
@@ -292,6 +294,119 @@ def test_an_interval_beyond_the_forests_frame_ends_in_an_arrow_and_leaves_the_ot
     ]
     assert text.count("<polygon") == 2 + 2  # two arrows, two diamonds
     assert lines[1][1] - lines[1][0] > 45  # 5.5 points of some 42, on 400 units
+
+
+def one(name, low, high, paper, p=0.01, metric="DSC"):
+    """A comparison with an interval, as `claims.compare` makes it."""
+    status = claims.HOLDS if low > 0 else claims.FAILS if high < 0 else claims.OPEN
+    beside = {"one": "A", "other": name, "metric": metric, "sign": 1, "patients": 13, "status": status, "p": p}
+    return beside | {"low": low, "high": high, "difference": (low + high) / 2, "paper": paper, "excluded": high < paper}
+
+
+def test_what_lies_beyond_the_forests_frame_has_its_numbers_off_the_line_and_no_dot():
+    claim = claims.CLAIMS[0]
+    text = verdicts.forest([(claim, claims.Verdict(claims.OPEN, "", (one("B", 3.1, 76.0, 3.7), one("C", -1.0, 4.0, 2.0))))])
+    for svg in text.split('<div class="forest-narrow"'):
+        assert svg.count("<circle") == 1, "C's"
+        (height,) = re.findall(r'<text class="beyond" x="[\d.]+" y="([\d.]+)"[^>]*>\+39\.5 \(\+3\.1 … \+76\.0\) →</text>', svg)
+        line = float(re.search(r'<line x1="[\d.]+" x2="[\d.]+" y1="([\d.]+)" y2="[\d.]+" stroke="#', svg)[1])
+        assert abs(float(height) - line) > 7
+        assert 'paint-order="stroke"' in svg, "on a ground of its own"
+
+
+def test_the_words_under_the_forest_are_its_lines():
+    """Which colours a correction takes, the nearest filled diamond and those on the left are counted here by hand."""
+    by_number = {claim.number: claim for claim in claims.CLAIMS}
+    first = (one("U", 0.5, 4.0, 4.1, p=0.03), one("V", 2.0, 6.0, 1.0, p=0.001), one("W", -1.0, 3.0, 2.0, p=0.4))
+    second = (one("X", 1.0, 3.0, 4.7, p=0.02), one("Y", 1.0, 3.0, 4.7, p=0.9, metric="SEN"))
+    said = verdicts.about_forest(
+        [(by_number["1"], claims.Verdict(claims.OPEN, "", first)), (by_number["2a"], claims.Verdict(claims.HOLDS, "", second))]
+    )
+    assert "1 of the 3 green or red lines would be grey: A minus U (p = 0.06, chapter 12)." in said
+    assert "The nearest is that of A minus U: the interval ends at +4.00, the paper has +4.10." in said
+    assert "One hollow diamond stands to the left of the interval" in said
+    assert verdicts.about_forest(decisions("none")).count(".") == 1, "nothing was run: one sentence on the colours"
+    text = prose("16-ledger")
+    assert "green here" not in text, "which line is green is the runs' matter"
+    assert not re.search(r"as for (U-Net|UNet\+\+)", text)
+    assert "verdicts.about_forest(decisions)" in code("16-ledger")
+
+
+def test_an_end_that_would_round_to_0_shows_its_side():
+    def reason(change):
+        """Claim 5a's of maps that change so much on each patient."""
+        results = row(2.0, network="scoatnet")
+        for k, r in enumerate(results):
+            r["attention"]["nodes"] = {n: [0.5, 0.5, 0.5 + change[(j + k) % 2]] for j, n in enumerate(r["patients"])}
+        return claims.CLAIMS[[c.number for c in claims.CLAIMS].index("5a")].decide(results).reason
+
+    low, high = re.search(r"\(([-+.\d]+) … ([-+.\d]+)\)", reason((0.0, 0.1))).groups()
+    assert len(low) == len(high) == 5
+    for start in np.arange(0, 0.1, 0.002):  # somewhere the lower end comes near 0
+        low, high = re.search(r"\(([-+.\d]+) … ([-+.\d]+)\)", reason((start - 0.05, start + 0.05))).groups()
+        assert float(low) != 0 or len(low) == 6
+        assert ("only just" in reason((start - 0.05, start + 0.05))) == (0 < 20 * float(low) < float(high) - float(low)), start
+
+
+def test_patients_needed_are_told_to_a_digit():
+    told = {43: "about 40 patients", 143: "about 100 patients", 7: "about 7 patients", 301: "hundreds of patients"}
+    told |= {1999: "hundreds of patients", 3366: "thousands of patients", float("inf"): "no number of patients"}
+    assert {needed: claims.how_many(needed) for needed in told} == told
+    assert claims.how_many(301, "") == "hundreds"
+
+
+def test_that_claim_7a_holds_is_never_told_alone():
+    """The second cohort's slices were chosen by others: beside each place where the claim's word stands, it is said."""
+    results = row(2.0, network="scoatnet")
+    for r in results:
+        r["external"] = {
+            "ct100": {"fingerprint": "g", "slices": [{"tp": 90, "fp": 5, "fn": 5 + k % 3, "tn": 9} for k in range(69)]}
+        }
+    found = verdicts.decided(results)
+    (verdict,) = (v for claim, v in found if claim.number == "7a")
+    assert verdict.status == claims.HOLDS
+    told = verdicts.carries_over(results), verdicts.volumes(results), verdicts.in_words(results, found)
+    for said in (*told, html.unescape(verdicts.ledger(found, results))):
+        assert claims.CHOSEN in said
+        assert "does not show that the network travels" in said
+    protocol = (ROOT / "results" / "PROTOCOL.md").read_text()
+    assert re.search(rf"a design effect of {claims.SLICES} / {claims.PATIENTS}\b", protocol)
+    assert f"multiplied by {claims.SLICES} / {claims.PATIENTS}" in verdict.reason
+    assert claims.design_effect() == claims.SLICES / claims.PATIENTS
+
+
+def test_what_was_not_run_stands_in_one_list(tmp_path):
+    nothing = verdicts.missing([], tmp_path)
+    assert set(nothing.grid) == {*verdicts.ASKED_BY, "–"}
+    assert "9 of 9 rows" in nothing[nothing.comparison.str.startswith("Table II:")].iloc[0]["not run"]
+    every = verdicts.missing(CASES["all"], tmp_path)
+    assert not {"table1", "split"} & set(every.grid)
+    assert "modern, as long as the paper's" in every[every.grid == "schedule"].iloc[0]["not run"]
+    seeds = every[every.comparison == "More seeds"]
+    assert list(seeds["not run"].str.extract(r"(\d+ of \d+) runs")[0]) == ["25 of 30", "20 of 20"]
+    some = verdicts.missing(CASES["some"], tmp_path)
+    assert "SCOAT-Net (1 of 5 folds)" in some[some.grid == "table2"].iloc[0]["not run"]
+    (tmp_path / "peers").mkdir()
+    (tmp_path / "peers" / "a.json").write_text("{}")
+    assert "–" not in set(verdicts.missing([], tmp_path).grid)
+
+
+@pytest.mark.parametrize("case", ["none", "all"])
+def test_chapter_17_asks_about_dealt_slices_only_where_they_were_run(case, monkeypatch):
+    from scoat_lib import words
+
+    monkeypatch.setattr(report, "load", lambda folder: CASES[case])
+    (source,) = (
+        c.source for c in NOTEBOOKS["17-what-goes-wrong"].cells if "verdicts.leak" in c.source and "dealt =" in c.source
+    )
+    shown = []
+    space = {"report": report, "grids": grids, "words": words, "verdicts": verdicts, "Markdown": str, "display": shown.append}
+    exec(source, space)
+    tables = [one for one in shown if isinstance(one, pd.DataFrame)]
+    asked = [one for one in shown if isinstance(one, str) and "?" in one]
+    assert bool(space["dealt"]) == bool(tables) == bool(asked) == (case == "all")
+    assert shown[-1] == verdicts.leak(CASES[case])
+    assert "What is knowing" not in prose("17-what-goes-wrong")
 
 
 def test_verdicts_under_other_questions():
