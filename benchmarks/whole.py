@@ -32,7 +32,6 @@ STAGES = {  # what is timed, and where it is found
     NETWORK: (inference, "_probability"),
     "smooth": (inference, "smooth_through"),
     "bring back": (inference, "_enlarge"),
-    "threshold": (inference, "threshold_mask"),
     "lungs": (lungs, "segment"),
     "write": (Scan, "save"),
 }
@@ -144,7 +143,7 @@ def memory(clock: Clock, size: int, counts: list[int]) -> list[dict]:
     of_scan = size * size * 2 / 2**20
     what = f"memory at {', '.join(str(c) for c in counts)} slices of {size} × {size}"
     how = f"{', '.join(str(r['MB']) for r in rows)} MB: {base:.0f} MB and {slope:.2f} MB a slice; the scan has {of_scan:.2f}"
-    limit = "scan, probabilities in float32 and mask are kept whole, 3.5 times the scan; the lungs' distances come on top"
+    limit = "scan, mask and lungs are kept whole, twice the scan; the lungs' distances come on top"
     return [
         line(what, round(float(slope / of_scan), 1), "× the scan", "flat (≤ 4.5)", bool(slope / of_scan <= 4.5),
              how=how, limit=limit, rows=rows)

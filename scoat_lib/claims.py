@@ -223,7 +223,7 @@ def _points(c: dict) -> str:
 
 def _needs(c: dict, digits: int = 1) -> str:
     """Of what is undecided and has an interval: what could have been seen, and what would decide."""
-    if c["status"] != OPEN or c["visible"] != c["visible"]:
+    if c["status"] != OPEN:
         return ""
     seen = f"{c['visible']:.{digits}f}" if c["visible"] < WHOLE else f"not even {WHOLE:.0f}"
     return f"; {seen} could have been seen, {how_many(c['needed'])} would decide"
@@ -244,7 +244,7 @@ def how_many(needed: float, of: str = " patients") -> str:
 
 def _asked(c: dict, what: str, digits: int = 1) -> tuple[dict, ...]:
     """`Verdict.asked` of one question."""
-    if c["status"] != OPEN or c["visible"] != c["visible"]:
+    if c["status"] != OPEN:
         return ()
     return ({k: c[k] for k in ("difference", "visible", "needed", "patients")} | {"what": what, "digits": digits},)
 

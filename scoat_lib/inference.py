@@ -27,12 +27,37 @@ def probabilities(
     the time; smooth: σ in mm, see `smooth_through`. None, for either, does as the weights' card says.
     ValueError for another value of branches, a network without them, or smooth below 0.
     """
+    return enlarged(coarse_probabilities(segmenter, scan, batch, device, branches, flip, smooth), scan, batch)
+
+
+def coarse_probabilities(
+    segmenter: Segmenter,
+    scan: Scan,
+    batch: int = 16,
+    device: str | torch.device = "cpu",
+    branches: str | int = "output",
+    flip: bool | None = None,
+    smooth: float | None = None,
+) -> np.ndarray:
+    """`probabilities` on the network's own grid: (slices, h, w), a small part of what they are on a fine scan's."""
     slices = segmenter.preprocessing.slices(scan)
     p = slice_probabilities(segmenter, slices, batch, device, branches, segmenter.flip if flip is None else flip)
     del slices
-    p = smooth_through(p, scan.axial_spacing[0], segmenter.smooth if smooth is None else smooth)
+    return smooth_through(p, scan.axial_spacing[0], segmenter.smooth if smooth is None else smooth)
+
+
+def enlarged(probability: np.ndarray, scan: Scan, together: int = 16) -> Scan:
+    """`coarse_probabilities` brought to the scan's own grid, so many slices at a time."""
     result = scan.blank(np.float32)
-    _enlarge(p, result.axial(), batch)
+    _enlarge(probability, result.axial(), together)
+    return result
+
+
+def enlarged_mask(probability: np.ndarray, scan: Scan, threshold: float, together: int = 16) -> Scan:
+    """What `threshold_mask` makes of `enlarged`, without a whole scan of probabilities in memory."""
+    _check_threshold(threshold)
+    result = scan.blank(np.uint8)
+    _enlarge(probability, result.axial(), together, threshold)
     return result
 
 
@@ -73,20 +98,21 @@ def slice_probabilities(
     return result
 
 
-def _enlarge(probability: np.ndarray, result: np.ndarray, together: int = 16) -> None:
+def _enlarge(probability: np.ndarray, result: np.ndarray, together: int = 16, threshold: float | None = None) -> None:
     """Probabilities (slices, h, w) written into a result (slices, H, W) of another size, bilinearly, a few slices at a time.
+
+    threshold: write whether they lie above it instead.
 
     It comes after the smoothing: both are linear and run along other axes, so their order is worth rounding errors only, and
     a slice of the network's own grid is smoothed in a sixteenth of the time of one of 512 × 512.
     """
-    if probability.shape == result.shape:
-        result[:] = probability
-        return
     size = result.shape[1:]
     for start in range(0, len(probability), together):
-        part = torch.from_numpy(probability[start : start + together])[:, None]
-        result[start : start + together] = F.interpolate(part, size=size, mode="bilinear", align_corners=False)[:, 0].numpy()
-    return result
+        part = probability[start : start + together]
+        if part.shape[1:] != size:
+            fine = F.interpolate(torch.from_numpy(part)[:, None], size=size, mode="bilinear", align_corners=False)
+            part = fine[:, 0].numpy()
+        result[start : start + together] = part if threshold is None else part > threshold
 
 
 def smooth_through(probability: np.ndarray, between: float, sigma: float) -> np.ndarray:
@@ -119,9 +145,13 @@ def segment(segmenter: Segmenter, scan: Scan, threshold: float | None = None, **
 
 def threshold_mask(probability: Scan, threshold: float = 0.5) -> Scan:
     """A probability map's mask at a threshold in 0..1, exclusive."""
+    _check_threshold(threshold)
+    return Scan((probability.voxels > threshold).view(np.uint8), probability.affine, None, probability.header)
+
+
+def _check_threshold(threshold: float) -> None:
     if not 0 < threshold < 1:
         raise ValueError(f"threshold is {threshold}; it must lie between 0 and 1")
-    return Scan((probability.voxels > threshold).view(np.uint8), probability.affine, None, probability.header)
 
 
 def opacification_volume(mask: Scan) -> float:

@@ -6,10 +6,10 @@ import importlib
 import importlib.util
 import platform
 import warnings as python_warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 
@@ -65,17 +65,22 @@ class Options:
 class Segmentation:
     """What was found in one scan.
 
-    scan, mask_scan (uint8, 1 is lesion), probability_scan (float32, 0..1): on one grid. warnings: what is to be said of the
-    scan. axial: whether the arrays below run as `Scan.axial` does (slices, rows, columns), else along the file's axes. checked:
-    whether its values have been found to be HU.
+    scan, mask_scan (uint8, 1 is lesion), probability_scan (float32, 0..1): on one grid. probability: the last of these, or what
+    makes it when it is asked for. warnings: what is to be said of the scan. axial: whether the arrays below run as `Scan.axial`
+    does (slices, rows, columns), else along the file's axes. checked: whether its values have been found to be HU.
     """
 
     scan: Scan
     mask_scan: Scan
-    probability_scan: Scan
+    probability: Scan | Callable[[], Scan]
     warnings: tuple[str, ...] = ()
     axial: bool = False
     checked: bool = False
+
+    @cached_property
+    def probability_scan(self) -> Scan:
+        """The lesion probability of every voxel, on the scan's grid."""
+        return self.probability if isinstance(self.probability, Scan) else self.probability()
 
     @property
     def mask(self) -> np.ndarray:
@@ -233,8 +238,9 @@ def of(scan: Scan, segmenter: Segmenter, options: Options, device: str = "cpu", 
     settled = options.settled(segmenter)
     if settled["calibrate"] != segmenter.preprocessing.calibrate:
         segmenter = replace(segmenter, preprocessing=replace(segmenter.preprocessing, calibrate=settled["calibrate"]))
-    p = inference.probabilities(segmenter, scan, batch, device, options.branches, settled["flip"], settled["smooth_mm"])
-    found = Segmentation(scan, inference.threshold_mask(p, settled["threshold"]), p, checked=not options.hu)
+    p = inference.coarse_probabilities(segmenter, scan, batch, device, options.branches, settled["flip"], settled["smooth_mm"])
+    mask = inference.enlarged_mask(p, scan, settled["threshold"], batch)
+    found = Segmentation(scan, mask, partial(inference.enlarged, p, scan, batch), checked=not options.hu)
     if 0 < found.volume < segmenter.quiet:
         said.append(
             f"{found.volume:.0f} cm³ are no more than was marked in a scan with next to no lesion ({segmenter.quiet:.0f} cm³); "

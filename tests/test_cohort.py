@@ -482,3 +482,13 @@ def test_two_cases_of_one_name_are_refused_by_that_name(tmp_path):
     one, other = (Case(name, tmp_path / name, tmp_path / name) for name in ("twice", "once"))
     with pytest.raises(DataError, match=r"case names repeat: twice$"):
         Cohort([one, other, one])
+
+
+def test_validation_folds_are_the_next_ones_round_the_ring():
+    folds = [[f"p{k}"] for k in range(5)]
+    split = split_of(folds, 3, validation=2)
+    assert (split.test, split.validation, split.train) == (("p3",), ("p0", "p4"), ("p1", "p2"))
+
+
+def test_without_statistics_the_defaults_centre_and_scale():
+    assert Preprocessing().normalise(np.float64(0.75)) == pytest.approx(1.0)  # (0.75 − 0.4) / 0.35

@@ -170,3 +170,10 @@ def test_unknown_options_list_the_known(name, options, word):
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="must be equal"):
         losses.create("bce")(torch.zeros(2, 1, 4, 4), torch.zeros(2, 4, 4))
+
+
+@pytest.mark.parametrize("other", [(1, 1, 4, 8), (1, 1, 8, 4), (2, 1, 4, 4)])
+def test_a_larger_or_smaller_target_is_refused_alike(other):
+    for shapes in ((other, (1, 1, 4, 4)), ((1, 1, 4, 4), other)):
+        with pytest.raises(ValueError, match="must be equal"):
+            losses.create("bce")(*map(torch.zeros, shapes))

@@ -215,3 +215,8 @@ def test_the_centre_of_a_large_disc_in_one_slice():
     flat[1, 40:44, 50:] = False
     assert region_centre(flat) == (1, *region_centre(flat[1]))
     assert region_centre(flat, (5, 0.7, 0.7)) == (1, *region_centre(flat[1], (0.7, 0.7)))
+
+
+def test_corners_join_in_a_slice_only_where_all_neighbours_count():
+    steps = np.eye(3, dtype=bool)
+    assert [metrics.regions(steps, c)[1] for c in ("full", "edge", "face")] == [1, 1, 3]

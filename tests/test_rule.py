@@ -269,3 +269,10 @@ def test_the_study_draws_what_it_says(study):
     assert d.var(0) == pytest.approx(np.full(13, 16 + 2 * 9 / 3), rel=0.04)
     assert np.cov(d[:, 0], d[:, 1])[0, 1] == pytest.approx(6, rel=0.05)
     assert np.cov(d[:, 0], d[:, 3])[0, 1] == pytest.approx(0, abs=0.5)
+
+
+def test_of_a_patient_a_fold_nothing_is_within():
+    """Each patient is a fold then, so the spread within folds adds nothing, whatever it is called."""
+    alone, more = rule.visible([1] * 8, 2.0, 0.0), rule.visible([1] * 8, 0.0, 2.0)
+    assert alone == pytest.approx(more, rel=1e-9)
+    assert rule.visible([1] * 8, 4.0, 0.0) == pytest.approx(2 * alone, rel=1e-9)  # no constant is left over

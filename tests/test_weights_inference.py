@@ -448,3 +448,18 @@ def test_batches_and_threads_change_less_than_one_voxel_in_100_000():
     assert masks[0].any()
     for mask in masks[1:]:
         assert np.count_nonzero(mask != masks[0]) < 1e-5 * mask.size
+
+
+@pytest.mark.parametrize("size", [(40, 36), (128, 120)])
+def test_a_mask_is_made_without_a_whole_scan_of_probabilities(segmenter, size):
+    """Batch by batch, on the network's own grid or on a finer one: what the threshold makes of the whole."""
+    scan = Scan(np.random.default_rng(1).normal(-500, 300, (*size, 7)).astype(np.float32), np.diag([-2, -2, 3, 1]))
+    whole = inference.probabilities(segmenter, scan, batch=3)
+    coarse = inference.coarse_probabilities(segmenter, scan, batch=3)
+    np.testing.assert_array_equal(inference.enlarged(coarse, scan, 2).voxels, whole.voxels)
+    for threshold in (0.3, 0.5, float(np.median(whole.voxels))):
+        mask = inference.enlarged_mask(coarse, scan, threshold, together=2)
+        assert mask.voxels.dtype == np.uint8
+        np.testing.assert_array_equal(mask.voxels, inference.threshold_mask(whole, threshold).voxels)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        inference.enlarged_mask(coarse, scan, 1.0)
