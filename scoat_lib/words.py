@@ -146,8 +146,8 @@ def corrected(comparisons: Sequence[dict]) -> str:
     if len(comparisons) < 2 or not hold:
         return ""
     left = claims.holding_after_holm(comparisons)
-    still = "none does" if not left else "all do" if left == hold > 1 else f"{left} {'does' if left == 1 else 'do'}"
-    return f"after Holm's correction over the {len(comparisons)} {still}"
+    still = "none does" if not left else "all do" if left == hold > 1 else f"{left} still {'does' if left == 1 else 'do'}"
+    return f"after Holm's correction over all {len(comparisons)}, {still}"
 
 
 def lower(comparisons: Sequence[dict]) -> str:

@@ -124,7 +124,7 @@ def test_a_count_of_what_holds_has_the_number_after_holms_correction_beside_it(n
     assert "each by its own interval" in text
     assert claims.holding_after_holm(of) == left
     if any(c["status"] == claims.HOLDS for c in of):
-        said = re.search(rf"after Holm's correction over the {len(of)} (none|all|\d+) do(?:es)?", text)[1]
+        said = re.search(rf"after Holm's correction over all {len(of)}, (none|all|\d+) (?:still )?do(?:es)?", text)[1]
         assert said in {"none" if not left else str(left), "all" if left else "none"}
     against = [c["metric"] for c in of if c["status"] == claims.OPEN and c["difference"] < 0]
     for metric in set(against):
@@ -137,8 +137,8 @@ def test_comparisons_that_stay_after_the_correction_are_counted():
         return {"p": p, "status": status, "difference": difference, "metric": metric, "one": "A", "sign": 1}
 
     three = [made(0.001, claims.HOLDS), made(0.04, claims.HOLDS), made(0.5, claims.OPEN, -1.0, "RLP")]
-    assert words.corrected(three) == "after Holm's correction over the 3 1 does"
-    assert words.corrected([*three[:1], made(0.002, claims.HOLDS)]) == "after Holm's correction over the 2 all do"
+    assert words.corrected(three) == "after Holm's correction over all 3, 1 still does"
+    assert words.corrected([*three[:1], made(0.002, claims.HOLDS)]) == "after Holm's correction over all 2, all do"
     assert words.corrected([made(float("nan"), claims.WAITS), made(0.03, claims.HOLDS)]).endswith("none does"), "0.06"
     assert words.corrected(three[2:]) == ""
     assert words.lower(three) == "in the undecided one A's mean is the lower one (1 in RLP)"
