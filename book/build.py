@@ -242,7 +242,7 @@ def lighten(output: dict) -> None:
         if picture.mode == "P":  # it has been here before
             return
         whole = picture.convert("RGB")
-    for colours in (128, 48, 24):
+    for colours in (228, 128, 48, 24):  # and 24 for outlines: a palette holds 256
         stream = io.BytesIO()
         in_few_colours(whole, colours).save(stream, "PNG", optimize=True)
         small = base64.b64encode(stream.getvalue()).decode()

@@ -329,7 +329,7 @@ def test_chapter_12_says_of_its_figure_what_the_figure_shows():
     """The cell that makes the sentence, with scores whose means are known: no word of it is fixed."""
     said = []
     scores = {"PSPNet": [0.9, 0.5, 0.0], "U-Net": [0.8, 0.8, 0.6]}
-    run_cells("12", "span = {label: max(v)", np=np, dsc_of=scores, five=[1, 2, 3], Markdown=str, display=said.append)
+    run_cells("12", "of_slices, of_networks = (", np=np, dsc_of=scores, five=[1, 2, 3], Markdown=str, display=said.append)
     assert "of one network has a standard deviation of 0.28 on average" in said[0], "0.451 and 0.115"
     assert "that of one slice 0.24" in said[0], "0.071, 0.212 and 0.424"
     assert "So here the slices differ more than the networks" in said[0]
