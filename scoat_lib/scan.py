@@ -239,7 +239,6 @@ def tissue_peaks(scan: Scan) -> tuple[float, float] | None:
         inside = slice_[(slice_ > low) & (slice_ < high) & (slice_ >= least) & (slice_ <= most)]  # what was cut off piles up
         if inside.dtype.kind in "iu":
             whole = np.bincount(inside.astype(np.intp) - int(edges[0]), minlength=int(edges[-1] - edges[0]) + 1)
-            whole[-2] += whole[-1]  # the last bin holds its upper edge too
             counts += whole[:-1].reshape(len(counts), -1).sum(1)
         else:
             counts += np.histogram(inside, len(counts), (edges[0], edges[-1]))[0]
