@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := _build/tools
 # files of tests side by side, each with its fixtures made once
-TWO := --numprocesses 2 --dist loadfile
+TWO := --numprocesses 2 --dist loadfile --durations 40 --durations-min 5
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 N ?=
 PORT ?= 8000

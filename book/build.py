@@ -495,9 +495,9 @@ def times(executed: Path) -> str:
 
 def findings() -> str:
     """The findings of the first page as a list, from results/ as they are."""
-    from scoat_lib import report, verdicts
+    from scoat_lib import findings, report
 
-    return "\n".join(f"1. {said}" for said in verdicts.findings(report.load(RESULTS), RESULTS))
+    return "\n".join(f"1. {said}" for said in findings.front.findings(report.load(RESULTS), RESULTS))
 
 
 def headlines() -> str:
@@ -509,7 +509,7 @@ def headlines() -> str:
 
 def provenance() -> str:
     """Every result: its row, where it was made and its file; what all share is said once. A sentence where there is none."""
-    from scoat_lib import experiments, report, training, verdicts
+    from scoat_lib import experiments, findings, report, training
 
     results = report.load(RESULTS)
     if not results:
@@ -522,7 +522,7 @@ def provenance() -> str:
         of_run = {name: r[name] for name in columns[:4]}
         of_run |= {"commit": (p["commit"] or "unknown")[:8], "device": p["device"], "date": p["date"]}
         of_run["minutes"] = round(p["seconds"] / 60)
-        rows.append((verdicts.row_name(result), of_run, f"`{key}.json`"))
+        rows.append((findings.ledger.row_name(result), of_run, f"`{key}.json`"))
     shared = [name for name in columns if len(rows) > 1 and len({of_run[name] for _, of_run, _ in rows}) == 1]
     told = [name for name in columns if name not in shared]
     same = ", ".join(f"{name} {rows[0][1][name]}" for name in shared)
@@ -530,7 +530,7 @@ def provenance() -> str:
     seen = set()
     for line in lines:  # the ledger links to the first run of each row
         name = line[0]
-        line[0] = name if name in seen else f'<span id="{verdicts.anchor(name)}"></span>{name}'
+        line[0] = name if name in seen else f'<span id="{findings.ledger.anchor(name)}"></span>{name}'
         seen.add(name)
     return (f"All of them: {same}.\n\n" if same else "") + table(["row", *told, "file in `results/`"], lines)
 
@@ -540,7 +540,7 @@ def evaluation_readings() -> str:
     path = RESULTS / "readings" / "evaluation-w8.json"
     if not path.exists():
         return "Not measured yet (`python -m studies.evaluation_readings`)."
-    from scoat_lib import words
+    from scoat_lib import findings, words
     from scoat_lib.cohort import patient_of
 
     r = json.loads(path.read_text())
@@ -552,7 +552,7 @@ def evaluation_readings() -> str:
         ["what a prediction uses", "DSC, primary", "DSC, pooled"],
         [[name, f"{v['primary']:.1f}", f"{v['pooled']:.1f}"] for name, v in r["output"].items()],
     )
-    average = table(["what is averaged", "DSC"], [[name, f"{v:.1f}"] for name, v in words.averages(r).items()])
+    average = table(["what is averaged", "DSC"], [[name, f"{v:.1f}"] for name, v in findings.readers.averages(r).items()])
     regions = table(
         ["connectivity", "regions of a", "a true region is found when", "RLP", "RLR"],
         [[v["connectivity"], v["per"], v["found"], f"{v['RLP']:.1f}", f"{v['RLR']:.1f}"] for v in r["regions"]],
@@ -630,11 +630,11 @@ def trained_readings() -> str:
 
 def _seeds(table, results: list[dict]) -> str:
     """How far two runs of a grid's reference lie apart at a table's scale when nothing but the seed differs."""
-    from scoat_lib import report, verdicts
+    from scoat_lib import findings, report
 
     grid = table.grid
     same = [r for base, data, group in report.scales(results, grid) if (base, data) == (table.base, table.data) for r in group]
-    return verdicts.seeds([r for r in same if r["row"] == grid.reference])
+    return findings.comparisons.seeds([r for r in same if r["row"] == grid.reference])
 
 
 def clone() -> str:
@@ -713,7 +713,7 @@ def api() -> str:
     rooms = (
         "files nifti series scan upright foreign dicom record anatomy trees phantom cohort slices blocks attention networks "
         "losses metrics weights inference lungs segmentation overview external training grids experiments engine rule report "
-        "claims words verdicts plots viewer drawings"
+        "claims words findings plots viewer drawings"
     )
     lines = ["# The package", "", "Every public name, from the docstrings (`python book/build.py --api` writes this page).", ""]
     for room in rooms.split():

@@ -163,7 +163,7 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
     """The findings at a glance: a word, a number, and what the number is. What was not run says so, but for what dealing slices
     adds to a score: it stands here once it was run.
     """
-    from scoat_lib import claims, grids, report, verdicts
+    from scoat_lib import claims, findings, grids, report
     from scoat_lib.words import corrected, count, lower, signed
 
     def points(grid, one, other, about):
@@ -180,8 +180,8 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
         paper = f" The paper prints {signed(c['paper'])}{ours}." if not math.isnan(c["paper"]) else ""
         return c["status"], signed(c["difference"]), f"points of DSC: {about} ({beside}).{paper}"
 
-    ((_, best),) = verdicts.decided(results, "1")
-    every, seen, few = verdicts.intervals(best)
+    ((_, best),) = findings.ledger.decided(results, "1")
+    every, seen, few = findings.front.intervals(best)
     beside = [text for text in (corrected(best.comparisons), lower(best.comparisons)) if text]
     hold = sum(c["status"] == claims.HOLDS for c in best.comparisons)
     others = [*every[bool(hold) :], *([f"{few} rest on too few patients"] if few else [])]
@@ -191,11 +191,11 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
     )
     table = "; ".join([table, *beside])
 
-    ablations, agreement = verdicts.ablations(folder), report.readers(folder)
+    ablations, agreement = findings.maps.ablations(folder), report.readers(folder)
     flat = (report.NOT_RUN, "–", "What its attention maps are worth to a trained SCOAT-Net.")
     if ablations:
-        found = verdicts.flattening(ablations, "all maps flat")
-        word = verdicts.flattening_word(found)
+        found = findings.maps.flattening(ablations, "all maps flat")
+        word = findings.maps.flattening_word(found)
         beside = "" if math.isnan(found.low) else f"95 % {signed(found.low)} … {signed(found.high)}, "
         about = f"points of DSC when each attention map is replaced by its mean ({beside}{count(found.patients, 'patient')})."
         flat = (word, signed(found.mean), about)
@@ -203,7 +203,7 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
     if agreement:
         a = agreement["DSC, per cent"]
         about = f"% DSC between two readers, the mean over {a['scans']} scans ({a['lowest']:.1f} to {a['highest']:.1f})."
-        readers = (verdicts.MEASURED, f"{a['mean']:.1f}", about)
+        readers = (findings.maps.MEASURED, f"{a['mean']:.1f}", about)
     dealt = points("split", "by slice", "by patient", "what dealing slices in place of patients adds to a score")
     return [
         points("table2", "SCOAT-Net", "UNet++", "SCOAT-Net minus UNet++"),

@@ -151,23 +151,29 @@ def test_an_installed_copy_in_an_empty_folder_has_the_books_runs(tmp_path):
     empty.mkdir(parents=True)
     code = """
 import json
-from scoat_lib import report, verdicts
+from scoat_lib import findings, report, words
 print(report.__file__)
 names = [r["recipe"] for r in report.load("../results")]
-print(json.dumps([names, report.readers("../results"), verdicts.ablations("../results"),
-                  verdicts.read("../results", "uncertainty/w8.json"), report.load("my-results")]))
+print(json.dumps([names, report.readers("../results"), findings.maps.ablations("../results"),
+                  findings.volumes.read("../results", "uncertainty/w8.json"), report.load("my-results")]))
 """
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}
     done = subprocess.run([sys.executable, "-c", code], cwd=empty, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     where, found = done.stdout.splitlines()
     assert where.startswith(str(tmp_path))
-    from scoat_lib import report, verdicts
+    from scoat_lib import findings, report
 
     here = ROOT / "results"
     names = [r["recipe"] for r in report.load(here)]
     assert names
-    expected = [names, report.readers(here), verdicts.ablations(here), verdicts.read(here, "uncertainty/w8.json"), []]
+    expected = [
+        names,
+        report.readers(here),
+        findings.maps.ablations(here),
+        findings.volumes.read(here, "uncertainty/w8.json"),
+        [],
+    ]
     assert json.loads(found) == json.loads(json.dumps(expected))
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from scoat_lib import grids, report, words
+from scoat_lib import findings, grids, report
 from scoat_lib.training import Recipe
 
 
@@ -113,10 +113,10 @@ def test_the_patients_that_fail_are_named_with_what_goes_wrong():
     assert found.loc["missed", "largest, ml"] == pytest.approx(11.5)
     assert found.loc["missed", "below 1 ml, %"] == pytest.approx(100 * 0.5 / 12)
     assert found.loc["missed", "volume"] == pytest.approx((350 + 250) / 2 / 1200)
-    shown = words.failed(table, runs)
+    shown = findings.patients.failed(table, runs)
     assert shown.loc["missed", "what goes wrong"] == "much is missed"
     assert shown.loc["flooded", "what goes wrong"].startswith("much is marked that is none")
-    assert words.failed(None, []).empty
+    assert findings.patients.failed(None, []).empty
 
 
 def test_only_the_folders_own_files_are_read(tmp_path, results):
@@ -355,7 +355,7 @@ def test_a_lesion_that_several_runs_reported_counts_once(results):
 
 def test_a_row_of_noughts_has_no_worst_patient(results):
     nought = [result("unet", {"a": (0, 0, 1000), "c": (0, 0, 2000)})]
-    text = words.worst_patients(report.tables([*results, *nought], grids.get("table2"))[0])
+    text = findings.patients.worst_patients(report.tables([*results, *nought], grids.get("table2"))[0])
     assert text == "The worst patient is c (2000 lesion voxels) in 1 row and a (1000 lesion voxels) in 1 row."
     alone = report.tables(nought, grids.get("table2"))[0]
-    assert words.worst_patients(alone) == "No row has one worst patient."
+    assert findings.patients.worst_patients(alone) == "No row has one worst patient."

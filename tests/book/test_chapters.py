@@ -20,7 +20,7 @@ BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK))
 import build  # noqa: E402
 
-from scoat_lib import exercises, grids, words  # noqa: E402
+from scoat_lib import exercises, findings, grids  # noqa: E402
 from scoat_lib.training import Recipe  # noqa: E402
 
 CHAPTERS = build.chapters()
@@ -289,7 +289,7 @@ def test_the_register_shows_what_every_reading_does_or_that_it_was_not_run(fille
     text = filled["ambiguities.md"]
     path = ROOT / "results" / "readings" / "evaluation-w8.json"
     if path.exists():
-        for name, value in words.averages(json.loads(path.read_text())).items():
+        for name, value in findings.readers.averages(json.loads(path.read_text())).items():
             assert f"| {name} | {value:.1f} |" in text
         assert text.count("| holds-centre |") == 4
     for label in grids.get("readings").rows:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scoat_lib import drawings, grids, report, words
+from scoat_lib import drawings, findings, grids, report, words
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("10-cross-validation", "12-networks", "13-attention-compared")
@@ -124,10 +124,10 @@ def test_spread_tells_patients_from_networks():
     frames = {
         n: pd.DataFrame({"DSC": [0.5 + g, 0.7 + g, 0.9 + g]}, index=list("abc")) for n, g in (("U-Net", 0), ("UNet++", 0.02))
     }
-    text = words.spread(report.Table(grids.get("table2"), {}, "d", pd.DataFrame(), frames))
+    text = findings.compared.spread(report.Table(grids.get("table2"), {}, "d", pd.DataFrame(), frames))
     assert "deviation of 20.0 points" in text
     assert "of 1.4 (2 rows, 3 patients)" in text
-    assert "not run" in words.spread(None)
+    assert "not run" in findings.compared.spread(None)
 
 
 def test_13_one_plus_keeps_what_five_masks_would_take():

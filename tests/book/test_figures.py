@@ -14,7 +14,7 @@ matplotlib.use("agg")
 
 from matplotlib import pyplot as plt
 
-from scoat_lib import anatomy, phantom, plots, verdicts
+from scoat_lib import anatomy, findings, phantom, plots
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book"))
@@ -112,7 +112,7 @@ def run(count):
     ]
     said = []
     space = {"followed": runs, "results": [], "FIGURE5": ("X(1,1)", "X(2,2)", "X(1,3)"), "plots": plots, "plt": plt}
-    space |= {"verdicts": verdicts, "Markdown": str, "display": said.append}
+    space |= {"findings": findings, "Markdown": str, "display": said.append}
     plt.close("all")
     for cell in cells_of_followed_runs():
         exec(cell.source.replace("plt.show()", ""), space)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy import stats
 
-from scoat_lib import claims, grids, report, rule, verdicts, words
+from scoat_lib import claims, findings, grids, report, rule, words
 from scoat_lib.cohort import Cohort, make_folds
 from scoat_lib.networks import create, parameters
 from scoat_lib.training import Recipe
@@ -56,35 +56,35 @@ def test_the_false_alarm_in_the_nearly_clear_scan_is_told_with_its_voxels():
     volume = row("SCOAT-Net")[0]["measures"]
     ml = false * next(m["voxel_mm3"] for r in row("SCOAT-Net") for s, m in r["measures"].items() if s == scan) / 1000
     assert volume
-    text = words.false_alarm(RESULTS, READERS)
+    text = findings.alarms.false_alarm(RESULTS, READERS)
     assert f"In the scan {scan} the first reader outlined {true:.0f} voxels" in text
     second = READERS["scans"][scan]
     assert f"and the second {second['tp'] + second['fp']}." in text
-    assert f"marks {words.voxels(found + false)} voxels there, {ml:.0f} nominal ml, none of them" in text
+    assert f"marks {findings.alarms.voxels(found + false)} voxels there, {ml:.0f} nominal ml, none of them" in text
     assert found == 0
     by_row = {label: counted(label, scan)[1] for label in TABLE2.rows}
     least, most = min(by_row, key=by_row.get), max(by_row, key=by_row.get)
     assert f"Every one of the {len(by_row)} networks" in text
-    assert f"from {words.voxels(by_row[least])} voxels" in text
-    assert f"to {words.voxels(by_row[most])} (" in text
+    assert f"from {findings.alarms.voxels(by_row[least])} voxels" in text
+    assert f"to {findings.alarms.voxels(by_row[most])} (" in text
     assert f"{most})" in text
-    table = words.clear_by_row(RESULTS)
+    table = findings.alarms.clear_by_row(RESULTS)
     assert list(table.index) == list(TABLE2.rows)
-    assert [cell.split(" (")[0] for cell in table.iloc[:, 0]] == [words.voxels(v) for v in by_row.values()]
-    assert words.voxels(false) in words.alarm(RESULTS)
+    assert [cell.split(" (")[0] for cell in table.iloc[:, 0]] == [findings.alarms.voxels(v) for v in by_row.values()]
+    assert findings.alarms.voxels(false) in findings.alarms.alarm(RESULTS)
 
 
 def test_the_patient_with_a_nearly_clear_scan_is_no_hard_one():
-    frame = words.nearly_clear(RESULTS)
+    frame = findings.alarms.nearly_clear(RESULTS)
     clear, rest = frame[frame.clear], frame[~frame.clear]
     share = 100 * clear.false.sum() / frame.false.sum()
-    text = words.two_scans(RESULTS)
+    text = findings.alarms.two_scans(RESULTS)
     assert f"{share:.0f} % of the patient's false voxels" in text
     assert share > 80
     assert rest.DSC.min() > 60, "the other scan is outlined well by every network"
-    scans = words.clear_by_scan(RESULTS)
+    scans = findings.alarms.clear_by_scan(RESULTS)
     assert set(scans.index) == set(frame.scan)
-    assert scans["marked wrongly"][clear.scan.iloc[0]].startswith(f"{words.voxels(clear.false.mean())} (")
+    assert scans["marked wrongly"][clear.scan.iloc[0]].startswith(f"{findings.alarms.voxels(clear.false.mean())} (")
 
 
 def test_no_chapter_excuses_the_false_alarm():
@@ -92,15 +92,20 @@ def test_no_chapter_excuses_the_false_alarm():
     assert "whatever the network" not in prose("10")
     assert "is hard for every network" not in prose("12")
     for number in ("08", "10", "12"):
-        assert re.search(r"words\.(clear_by_row|clear_by_scan)\(results\)", code(number)), number
-        assert re.search(r"words\.(false_alarm|two_scans|alarm)\(results", code(number)), number
+        assert re.search(r"alarms\.(clear_by_row|clear_by_scan)\(results\)", code(number)), number
+        assert re.search(r"alarms\.(false_alarm|two_scans|alarm)\(results", code(number)), number
 
 
 def test_without_results_the_false_alarm_is_not_run():
-    for text in (words.false_alarm([], READERS), words.two_scans([]), words.alarm([]), words.entry([])):
+    for text in (
+        findings.alarms.false_alarm([], READERS),
+        findings.alarms.two_scans([]),
+        findings.alarms.alarm([]),
+        findings.readers.entry([]),
+    ):
         assert text.endswith("not run.")
-    assert not len(words.clear_by_row([]))
-    assert not len(words.clear_by_scan([]))
+    assert not len(findings.alarms.clear_by_row([]))
+    assert not len(findings.alarms.clear_by_scan([]))
 
 
 # beside a count of comparisons
@@ -117,7 +122,7 @@ def holm(p):
 
 @pytest.mark.parametrize("number", ["1", "2a", "2b", "10"])
 def test_a_count_of_what_holds_has_the_number_after_holms_correction_beside_it(number):
-    ((_, verdict),) = verdicts.decided(RESULTS, number)
+    ((_, verdict),) = findings.ledger.decided(RESULTS, number)
     of = verdict.comparisons
     left = sum((holm([c["p"] for c in of]) < 0.05) & np.array([c["status"] == claims.HOLDS for c in of]))
     text = words.claim(RESULTS, number)
@@ -146,13 +151,13 @@ def test_comparisons_that_stay_after_the_correction_are_counted():
 
 
 def test_the_first_page_has_both_counts():
-    ((_, verdict),) = verdicts.decided(RESULTS, "1")
+    ((_, verdict),) = findings.ledger.decided(RESULTS, "1")
     _, number, about = front.headlines(RESULTS, ROOT / "results")[1]
     assert number == str(sum(c["status"] == claims.HOLDS for c in verdict.comparisons))
     assert "hold by their own intervals" in about
     for text in (words.corrected(verdict.comparisons), words.lower(verdict.comparisons)):
         assert text in about
-        assert f"{text[0].upper()}{text[1:]}." in verdicts.findings(RESULTS, ROOT / "results")[1]
+        assert f"{text[0].upper()}{text[1:]}." in findings.front.findings(RESULTS, ROOT / "results")[1]
 
 
 # seeds
@@ -160,16 +165,16 @@ def test_the_first_page_has_both_counts():
 
 def test_the_tables_of_one_seed_say_so_and_what_the_mean_over_seeds_is():
     measured = json.loads((ROOT / "results" / "readings" / "evaluation-w8.json").read_text())
-    text, frame = words.of_one_seed(measured, RESULTS), report.per_patient(words.of_network(RESULTS, "scoatnet"))
+    text, frame = findings.readers.of_one_seed(measured, RESULTS), report.per_patient(words.of_network(RESULTS, "scoatnet"))
     large = frame[frame.lesion_voxels >= report.LEAST]
     assert "seed 0 alone" in text
     alone = measured["average"]["patients with at least 1 000 lesion voxels"]
     assert f"DSC {100 * large.DSC.mean():.1f} % in place of {alone:.1f} %" in text
     assert f"RLP {100 * large.RLP.mean():.1f} % in place of" in text
     one = [r for r in RESULTS if r["recipe"]["seed"] == 0]
-    assert words.of_one_seed(measured, one) == "Both tables are of seed 0 alone."
-    assert "seed 0 alone" in words.readings(measured)
-    assert "words.of_one_seed(measured, results)" in code("08")
+    assert findings.readers.of_one_seed(measured, one) == "Both tables are of seed 0 alone."
+    assert "seed 0 alone" in findings.readers.readings(measured)
+    assert "findings.readers.of_one_seed(measured, results)" in code("08")
     point = json.loads((ROOT / "results" / "shipped" / "operating-point-w8.json").read_text())
     assert point["recipe"]["seed"] == 0
     assert "All of this is of seed 0 alone. Chapters 9 to 13 average all seeds" in prose("18")
@@ -195,7 +200,7 @@ def test_other_seeds_than_a_rivals_are_told_with_the_first_seeds_difference():
 def test_what_a_seed_moves_has_an_interval_of_its_own():
     found = report.seed_spread(report.alike(RESULTS))
     low, high = (found["sd"] * np.sqrt(found["freedom"] / stats.chi2.ppf(q, found["freedom"])) for q in (0.975, 0.025))
-    assert f"between {low:.1f} and {high:.1f} (95 %" in words.seeds(RESULTS)
+    assert f"between {low:.1f} and {high:.1f} (95 %" in findings.compared.seeds(RESULTS)
 
 
 # the rule, as it is told
@@ -225,7 +230,7 @@ def test_the_p_of_the_tables_is_the_rules():
 
 def test_one_comparison_with_two_p_is_explained():
     second, third = (report.tables(RESULTS, grids.get(n))[0] for n in ("table2", "table3"))
-    text = words.p_twice(third, second, "UNet++", "there")
+    text = findings.compared.p_twice(third, second, "UNet++", "there")
     shown = [report.p_in_words(t.rows.p["UNet++"]) for t in (third, second)]
     if shown[0] == shown[1]:
         assert text == ""
@@ -233,7 +238,11 @@ def test_one_comparison_with_two_p_is_explained():
     assert f"p = {shown[0]} here and {shown[1]} in there" in text
     alone = report.between(third.patients["UNet++"], third.patients["SCOAT-Net"]).p
     assert f"Uncorrected it is {report.p_in_words(alone)}" in text
-    assert words.p_twice(None, second, "UNet++", "there") == words.p_twice(second, second, "UNet++", "there") == ""
+    assert (
+        findings.compared.p_twice(None, second, "UNet++", "there")
+        == findings.compared.p_twice(second, second, "UNet++", "there")
+        == ""
+    )
 
 
 def test_before_the_first_run_means_of_this_edition():
@@ -275,9 +284,9 @@ def test_nominal_is_explained_with_the_voxels_of_the_results():
     assert "2.8 mm in the plane and 1, 2.5 or 4 mm from slice to slice" in prose("08")
     table = report.tables(RESULTS, TABLE2)[0]
     assert "HD95, nominal mm" in words.shown(table, TABLE2)
-    assert {"largest, nominal ml", "below 1 nominal ml, %"} <= set(words.failed(table, row("SCOAT-Net")))
+    assert {"largest, nominal ml", "below 1 nominal ml, %"} <= set(findings.patients.failed(table, row("SCOAT-Net")))
     low, high = (sizes[0], sizes[-1])
-    text = words.entry(RESULTS)
+    text = findings.readers.entry(RESULTS)
     assert f"are {low:.0f} nominal ml in the scans with thin slices and {high:.0f} in those with thick ones" in text
     every = claims.compare(RESULTS, TABLE2, "SCOAT-Net", "UNet++", least=0)
     assert f"{words.signed(every['difference'])} points of DSC (95 % {words.signed(every['low'])}" in text
@@ -286,16 +295,16 @@ def test_nominal_is_explained_with_the_voxels_of_the_results():
 def test_an_interval_beyond_what_a_score_can_be_and_an_empty_masks_distance_are_told():
     table = report.tables(RESULTS, grids.get("table1"))[0]
     low = [label for label in table.rows.index if table.rows.low[label] < 0]
-    assert bool(low) == ("below 0" in words.beyond(table))
-    assert all(label in words.beyond(table) for label in low)
-    assert words.beyond(None) == ""
+    assert bool(low) == ("below 0" in findings.compared.beyond(table))
+    assert all(label in findings.compared.beyond(table) for label in low)
+    assert findings.compared.beyond(None) == ""
     mae = [r for r in RESULTS if report.row_of(r, grids.get("table1")) == "MAE"]
     empty = [s for r in mae for s, c in r["patients"].items() if c["tp"] + c["fp"] == 0]
     if empty:
-        assert words.unmarked(RESULTS, "table1", "MAE").startswith(
+        assert findings.compared.unmarked(RESULTS, "table1", "MAE").startswith(
             f"In {len(empty)} of {sum(len(r['patients']) for r in mae)} scans"
         )
-    assert words.unmarked([], "table1", "MAE") == ""
+    assert findings.compared.unmarked([], "table1", "MAE") == ""
 
 
 def test_how_small_the_tiny_lesions_are():
@@ -306,7 +315,7 @@ def test_how_small_the_tiny_lesions_are():
         for k, (size, _) in enumerate(m["lesions"])
     }
     small = [size for size, ml in lesions.values() if ml < 1]
-    text = words.tiny(RESULTS)
+    text = findings.patients.tiny(RESULTS)
     assert f"Of the {len(lesions)} pieces {len(small)} are under 1 nominal ml" in text
     assert f"and {sum(s <= 2 for s in small)} of these are one or two voxels" in text
 

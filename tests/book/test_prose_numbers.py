@@ -15,7 +15,7 @@ import torch
 from scipy import ndimage, signal
 from torch.utils.flop_counter import FlopCounterMode
 
-from scoat_lib import claims, grids, inference, losses, lungs, metrics, phantom, report, training, verdicts, weights, words
+from scoat_lib import claims, findings, grids, inference, losses, lungs, metrics, phantom, report, training, weights, words
 from scoat_lib.cohort import Cohort, data_folder, find_cases, make_folds, split_of, with_statistics
 from scoat_lib.networks import create
 from scoat_lib.scan import Scan, load_pair
@@ -66,7 +66,7 @@ def test_chapter_15s_changes_that_can_be_believed():
     row = report.tables(results, grids.get("table2"))[0].rows.loc["SCOAT-Net"]
     half = (row["LOV high"] - row["LOV low"]) / 200
     courses = (428, 192, 34, 24), (369, 503, 122, 110)  # the paper's Figure 6
-    said = verdicts.believable(results, dict(enumerate(courses)))
+    said = findings.volumes.believable(results, dict(enumerate(courses)))
     assert f"more than {100 * half * 2**0.5:.0f} % of either" in said
     fall = int(re.search(r"After 428 cm³ believe a fall to less than (\d+) cm³", said)[1])
     assert 428 - fall > half * np.hypot(428, fall)
@@ -76,8 +76,8 @@ def test_chapter_15s_changes_that_can_be_believed():
     for a, b in steps:
         assert f"{a} to {b}" in (believed if abs(a - b) > half * np.hypot(a, b) else others)
     assert len(re.findall(r"\d+ to \d+", f"{believed}; {others}")) == len(steps) == 6
-    assert "not measured" in verdicts.believable([], dict(enumerate(courses)))
-    assert re.search(r"verdicts\.believable\(results", "".join("".join(c["source"]) for c in cells("15")))
+    assert "not measured" in findings.volumes.believable([], dict(enumerate(courses)))
+    assert re.search(r"findings\.volumes\.believable\(results", "".join("".join(c["source"]) for c in cells("15")))
     assert not re.search(r"\d \\?%? of either|0\.\d+\\sqrt", prose("15")), "numbers of the runs are computed"
 
 
@@ -85,7 +85,7 @@ def test_chapter_15s_two_readers_by_their_counts():
     scans = json.loads((RESULTS / "readers.json").read_text())["scans"].values()
     more = [100 * ((c["tp"] + c["fp"]) / (c["tp"] + c["fn"]) - 1) for c in scans if c["tp"] + c["fn"] >= 1000]
     own = report.tables(report.load(RESULTS), grids.get("table2"))[0].patients["SCOAT-Net"]
-    said = verdicts.beside_second(own, report.readers(RESULTS))
+    said = findings.volumes.beside_second(own, report.readers(RESULTS))
     assert max(more) < 0
     assert f"On {len(more)} scans" in said
     assert f"outlined {-max(more):.0f} to {-min(more):.0f} % less than the first, {-np.mean(more):.0f} % on average" in said
@@ -98,7 +98,7 @@ def test_chapter_15s_two_readers_by_their_counts():
     mean = np.mean([np.mean(v) for v in error.values()])
     assert len(error) == len(more)
     assert f"by {words.signed(mean, 0)} % on average" in said
-    assert "was not measured" in verdicts.beside_second(own, None)
+    assert "was not measured" in findings.volumes.beside_second(own, None)
 
 
 def test_chapter_12s_rings_stand_where_it_says():
@@ -107,7 +107,7 @@ def test_chapter_12s_rings_stand_where_it_says():
     best = {label: frame.mean().idxmax() for label, frame in report.beside_thresholds(of_row).items()}
     assert len(best) == 9
     half = {label: frame.mean().max() / 200 for label, frame in report.beside_thresholds(of_row).items()}
-    text, low = words.rings(of_row), min(best.values())
+    text, low = findings.margins.rings(of_row), min(best.values())
     assert text.startswith(f"The best thresholds lie from {low:g} to {max(best.values()):g}. Lowest, at {low:g}, lie")
     lowest, below = text.split("half of the DSC is")[0], re.search(r"rings? of (.*?) stand", text)
     for label in best:
@@ -371,7 +371,7 @@ def test_chapter_9s_words_about_the_losses_of_three_networks():
 
 
 def test_chapter_10s_price_of_seeds():
-    table = words.visible(json.loads((RESULTS / "rule" / "simulation.json").read_text()))
+    table = findings.simulated.visible(json.loads((RESULTS / "rule" / "simulation.json").read_text()))
     gain = table["1 seed"] - table["3 seeds"]
     assert "in the third line they take nearly three points off" in prose("10")
     assert 2.6 < gain.iloc[2] < 3
@@ -530,16 +530,16 @@ def test_the_phantom_cohorts_numbers_in_chapters_1_2_10_and_17():
 
 def test_chapter_14s_sentences_on_flat_maps_are_its_tables():
     """The largest cost of one flat map from the printed cells; what follows from the word, where the word is that."""
-    measured, said = verdicts.ablations(RESULTS), []
-    run_cells("14", "flat_maps = [", ablations=measured, verdicts=verdicts, Markdown=str, display=said.append)
+    measured, said = findings.maps.ablations(RESULTS), []
+    run_cells("14", "flat_maps = [", ablations=measured, findings=findings, Markdown=str, display=said.append)
     printed = [{name: float(f"{100 * dsc:.2f}") for name, dsc in c["pooled_dsc"].items()} for c in measured]
     most = max(c["as trained"] - v for c in printed for name, v in c.items() if name.startswith("map of"))
     assert f"one flat map costs at most {most:.2f} points" in said[0]
-    alike = verdicts.flattening_word(verdicts.flattening(measured, "all maps flat")) == verdicts.EQUIVALENT
+    alike = findings.maps.flattening_word(findings.maps.flattening(measured, "all maps flat")) == findings.maps.EQUIVALENT
     assert any("cannot be shown as the reason" in text for text in said) == alike
     assert "cannot be shown as the reason" not in prose("14"), "it follows from a word that runs decide"
     plain = []
-    run_cells("14", "flat_maps = [", ablations=[], verdicts=verdicts, Markdown=str, display=plain.append)
+    run_cells("14", "flat_maps = [", ablations=[], findings=findings, Markdown=str, display=plain.append)
     assert len(plain) == 1
     code = "".join("".join(c["source"]) for c in cells("14") if c["cell_type"] == "code")
     assert '{name: f"{100 * dsc:.2f}" for name, dsc in c["pooled_dsc"].items()}' in code

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib import ticker
 
-from scoat_lib import claims, drawings, grids, metrics, plots, report, rule, words
+from scoat_lib import claims, drawings, findings, grids, metrics, plots, report, rule, words
 from scoat_lib.training import Recipe, rate_at
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +98,8 @@ def result_cells(chapter):
     """The folded cells that turn results into prose, tables and figures."""
     found = []
     for cell in PAGES[chapter].cells:
-        shows = r"display\(Markdown\(|words\.|report\.|plots\.(table_figure|box_plot|paired_differences)|plt\.Axes|table\.rows"
+        plotted = r"plots\.(table_figure|box_plot|paired_differences)|plt\.Axes"
+        shows = rf"display\(Markdown\(|(words|findings)\.|report\.|{plotted}|table\.rows"
         other = "import numpy" in cell.source or "experiments.prepare(" in cell.source  # imports, and what trains
         if cell.cell_type == "code" and re.search(shows, cell.source) and not other:
             tags = set(cell.metadata.get("tags", []))
@@ -115,19 +116,19 @@ def said(results):
         *(words.state(t, grids.get(n)) for n, t in tables.items()),
         *(words.comparison(claims.compare(results, grids.get("table2"), "SCOAT-Net", o)) for o in ("UNet++", "PSPNet")),
         *(words.claim(results, n) for n in ("1", "2a", "2b", "6", "8", "10")),
-        *(words.endpoint(results, n, label) for n, label in (("scoatnet", "SCOAT-Net"), ("unetpp", "UNet++"))),
-        words.centres(results),
-        words.against_readers(results, AGREEMENT),
-        words.seeds(results),
-        words.best_and_worst(tables["table2"]),
-        words.told_apart(results, "table2", "SCOAT-Net"),
-        words.trade(tables["table1"]),
-        words.lost(tables["table1"]),
-        words.worst_patients(tables["table2"]),
-        words.spread(tables["table2"]),
-        words.hard(tables["table2"], results),
-        words.turned({n: words.of_network(results, n) for n in ("scoatnet", "unetpp")}),
-        words.groups(tables["table2"], ("SCOAT-Net", "UNet++"), "the two of one kind"),
+        *(findings.readers.endpoint(results, n, label) for n, label in (("scoatnet", "SCOAT-Net"), ("unetpp", "UNet++"))),
+        findings.readers.centres(results),
+        findings.readers.against_readers(results, AGREEMENT),
+        findings.compared.seeds(results),
+        findings.compared.best_and_worst(tables["table2"]),
+        findings.compared.told_apart(results, "table2", "SCOAT-Net"),
+        findings.compared.trade(tables["table1"]),
+        findings.compared.lost(tables["table1"]),
+        findings.patients.worst_patients(tables["table2"]),
+        findings.compared.spread(tables["table2"]),
+        findings.patients.hard(tables["table2"], results),
+        findings.margins.turned({n: words.of_network(results, n) for n in ("scoatnet", "unetpp")}),
+        findings.compared.groups(tables["table2"], ("SCOAT-Net", "UNet++"), "the two of one kind"),
     ]
 
 
@@ -156,7 +157,7 @@ def test_sentences_tell_the_numbers():
     open_one = words.comparison(claims.compare(results, grids.get("table2"), "SCOAT-Net", "UNet++"))
     assert "**is undecided**" in open_one
     assert "could have been seen" in open_one
-    apart = words.told_apart(results, "table2", "SCOAT-Net")
+    apart = findings.compared.told_apart(results, "table2", "SCOAT-Net")
     assert "PSPNet" in apart.split("below")[0]
     assert "UNet++" in apart.split("below")[1]
     corrected = report.tables(results, grids.get("table2"))[0].rows.p  # the table's p and the sentence say one thing
@@ -171,15 +172,17 @@ def test_sentences_tell_the_numbers():
     )
     low = words.comparison(claims.compare(results, grids.get("table2"), "PSPNet", "SCOAT-Net"))
     assert "**does not hold**" in low
-    assert "no lesion voxel in any of" in words.lost(report.tables(results, grids.get("table1"))[0])
+    assert "no lesion voxel in any of" in findings.compared.lost(report.tables(results, grids.get("table1"))[0])
     dsc = pd.DataFrame({n: f[f.lesion_voxels >= report.LEAST].DSC for n, f in table.patients.items()}).dropna()
-    best, mean = words.best_and_worst(table), 100 * dsc.mean()
+    best, mean = findings.compared.best_and_worst(table), 100 * dsc.mean()
     assert (
         f"Over the {len(dsc)} patients that all 9 rows share, {mean.idxmax()} has the highest mean DSC ({mean.max():.1f} %)"
         in best
     )
     fewer = [r for r in results if r["recipe"]["network"] != "pspnet" or r["recipe"]["fold"] == 0]
-    ranked = words.best_and_worst(report.tables(fewer, grids.get("table2"))[0])  # PSPNet's mean is of other patients
+    ranked = findings.compared.best_and_worst(
+        report.tables(fewer, grids.get("table2"))[0]
+    )  # PSPNet's mean is of other patients
     assert "the 8 rows that saw most patients share" in ranked
     assert "PSPNet" not in ranked.split(";")[0]
     part = CASES["a part"]
@@ -197,7 +200,7 @@ def test_of_many_rows_one_that_leans_out_alone_is_not_set_apart(monkeypatch):
         return compare(results, grid, one, other) | known
 
     monkeypatch.setattr(claims, "compare", leaning)
-    text = words.told_apart(CASES["all"], "table2", "SCOAT-Net")
+    text = findings.compared.told_apart(CASES["all"], "table2", "SCOAT-Net")
     assert " below SCOAT-Net, by" not in text
     assert re.match(
         r"[^;]*Attention U-Net[^;]* cannot be told apart from SCOAT-Net \(after Holm's correction for 8 comparisons\)", text
@@ -212,11 +215,11 @@ def test_losses_are_compared_over_the_patients_that_they_share():
     table = report.tables(part, grids.get("table1"))[0]
     dice, first = (f[f.lesion_voxels >= report.LEAST] for f in (table.patients["Dice"], table.patients["BCE"]))
     assert len(dice) < len(first)
-    text = words.trade(table)
+    text = findings.compared.trade(table)
     assert f"Over {words.count(len(dice), 'patient')} that these rows share" in text
     assert f"BCE SEN {100 * first.loc[dice.index].SEN.mean():.1f}" in text
     assert ("Too few" in text) == (len(dice) < 5)
-    assert "Too few" not in words.trade(report.tables(results, grids.get("table1"))[0])
+    assert "Too few" not in findings.compared.trade(report.tables(results, grids.get("table1"))[0])
 
 
 def test_a_wide_table_is_parted_and_loses_nothing():
@@ -249,36 +252,38 @@ def test_a_hard_patient_is_told_from_a_weak_network(monkeypatch):
 
     monkeypatch.setattr(report, "failures", failures)
     every = {"A": {"p": 0.1, "q": 0.2, "r": 0.9, "s": 0.9}, "B": {"p": 0.2, "q": 0.1, "r": 0.9, "s": 0.9}}
-    assert words.hard(frames_of(every), []).startswith("The patient: in all 2 patients even the best of 2 networks stays below")
+    assert findings.patients.hard(frames_of(every), []).startswith(
+        "The patient: in all 2 patients even the best of 2 networks stays below"
+    )
     weak = {"A": {"p": 0.1, "q": 0.9, "r": 0.9}, "B": {"p": 0.8, "q": 0.1, "r": 0.9}}
-    assert words.hard(frames_of(weak), []).startswith("The network: in each of the 2 patients at least one")
-    assert "One row alone" in words.hard(frames_of({"A": every["A"]}), [])
+    assert findings.patients.hard(frames_of(weak), []).startswith("The network: in each of the 2 patients at least one")
+    assert "One row alone" in findings.patients.hard(frames_of({"A": every["A"]}), [])
 
 
 def test_two_groups_of_rows_overlap_or_do_not():
     apart = frames_of({"A": {"p": 0.8, "q": 0.9}, "B": {"p": 0.5, "q": 0.7}, "C": {"p": 0.4, "q": 0.6}})
-    text = words.groups(apart, ("A",), "the one with a copy")
+    text = findings.compared.groups(apart, ("A",), "the one with a copy")
     assert "the one with a copy (A) reach 85.0 to 85.0 %, the other 2 50.0 to 60.0 %: every one of them lies above" in text
-    assert "the two groups overlap" in words.groups(apart, ("A", "C"), "those with a copy")
+    assert "the two groups overlap" in findings.compared.groups(apart, ("A", "C"), "those with a copy")
 
 
 def test_what_a_threshold_turns_is_what_the_curves_say(monkeypatch):
     curves = {"A": {0.3: 60.0, 0.5: 70.0}, "B": {0.3: 72.0, 0.5: 69.0}, "C": {0.3: 51.0, 0.5: 50.0}}
     monkeypatch.setattr(report, "beside_thresholds", lambda runs: {n: pd.DataFrame([c]) for n, c in curves.items()})
-    text = words.turned({})
+    text = findings.margins.turned({})
     assert text.startswith("2 of 3 best thresholds lie below 0.5. B gains most, 3.0 points, and A least, 0.0.")
     assert "B passes A" in text
     assert "C passes" not in text
     assert text.endswith("B comes first in place of A.")
     curves["B"][0.3] = 69.5
-    assert words.turned({}).endswith("Nobody passes another by it. A stays first.")
+    assert findings.margins.turned({}).endswith("Nobody passes another by it. A stays first.")
 
 
 def test_8_how_many_slices_stand_behind_each_average_is_counted_in_the_runs():
     """The counts are of the same runs: the averages over their slices are those of the file."""
     measured = json.loads((ROOT / "results" / "readings" / "evaluation-w8.json").read_text())
     results = report.load(ROOT / "results")
-    frame = words.averaged(measured, results)
+    frame = findings.readers.averaged(measured, results)
     runs = [r for r in words.of_network(results, "scoatnet") if r["recipe"]["seed"] == measured["recipe"]["seed"]]
     counts = [c for r in runs for more in r["measures"].values() for c in more["slices"]]
     some = {"slices with lesion": [c for c in counts if c[0] + c[2]], "all slices": counts}
@@ -289,7 +294,7 @@ def test_8_how_many_slices_stand_behind_each_average_is_counted_in_the_runs():
         assert frame["DSC, %"][row] == f"{100 * dsc:.1f}"
         assert frame.n[row] == f"{len(slices)} slices"
     assert frame.n["patients with at least 1 000 lesion voxels"] == f"{len(measured['patients']['primary'])} patients"
-    assert (words.averaged(measured, []).n == "–").sum() == 3
+    assert (findings.readers.averaged(measured, []).n == "–").sum() == 3
 
 
 def test_a_comparison_with_the_sign_turned_keeps_its_rows_apart():
@@ -317,7 +322,7 @@ def test_tables_for_a_page_have_a_line_for_every_row(case):
 
 
 def test_a_page_reads_what_studies_wrote_or_says_not_run():
-    assert "not run" in words.readings(None)
+    assert "not run" in findings.readers.readings(None)
     measured = {
         "patients": {"all": ["a", "b"], "primary": ["a"]},
         "average": {"all patients": 60.0, "all voxels pooled": 80.0, "x": None},
@@ -326,11 +331,11 @@ def test_a_page_reads_what_studies_wrote_or_says_not_run():
             for c, p, v in (("full", "scan", 30), ("full", "slice", 60), ("face", "scan", 31))
         ],
     }
-    text = words.readings(measured)
+    text = findings.readers.readings(measured)
     assert "60 % (all scans) or 80 % (all voxels pooled)" in text
     assert "Over the 1 of at least 1 000 lesion voxels its RLP is 30 %" in text
-    assert "not compared" in words.about_readers(None)
-    assert not len(words.readers(None))
+    assert "not compared" in findings.readers.about_readers(None)
+    assert not len(findings.readers.readers(None))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -353,6 +358,7 @@ def test_the_pages_own_cells_make_prose_of_any_results(chapter, case, monkeypatc
         "HTML": lambda text: text,
         "drawings": drawings,
         "words": words,
+        "findings": findings,
         "report": report,
         "claims": claims,
         "grids": grids,
@@ -492,11 +498,11 @@ def test_8_every_short_name_is_written_out_before_the_first_symbol():
 
 def test_8_the_yardstick_is_the_two_readers_file():
     d = AGREEMENT["DSC, per cent"]
-    text = words.about_readers(AGREEMENT)
+    text = findings.readers.about_readers(AGREEMENT)
     for value in (d["mean"], d["lowest"], d["highest"]):
         assert f"{value:.1f}" in text
     assert [round(d[k], 1) for k in ("mean", "lowest", "highest")] == list(report.BETWEEN_READERS)
-    frame = words.readers(AGREEMENT)
+    frame = findings.readers.readers(AGREEMENT)
     assert len(frame) == 6
     assert "For six scans of this record one more radiologist" in PROSE["08"]
     assert (frame.counts == "yes").sum() == d["scans"]
@@ -569,14 +575,14 @@ def test_10_the_rule_is_told_as_the_simulation_has_it():
     told = re.search(r"RIVALS = \{(.*?)\}", CODE["10"], flags=re.S).group(1)
     for name in re.findall(r'"([^"]+)":', told):
         assert name in names, name
-    frame = words.rivals(SIMULATION, {rule.NAME: "chosen", "percentile bootstrap over patients": "bootstrap"})
+    frame = findings.simulated.rivals(SIMULATION, {rule.NAME: "chosen", "percentile bootstrap over patients": "bootstrap"})
     assert frame.passes.to_dict() == {"bootstrap": "no", "chosen": "yes"}
     assert frame["false decisions at worst, %"]["bootstrap"] > 30
     assert SIMULATION["confirmation"][0]["replicates"] == 5 * SIMULATION["replicates"]
-    for text in (words.tested, words.sees, words.equivalence):
+    for text in (findings.simulated.tested, findings.simulated.sees, findings.simulated.equivalence):
         assert "not run" in text(None)
         assert "nan" not in text(SIMULATION)
-    seen = words.visible(SIMULATION)
+    seen = findings.simulated.visible(SIMULATION)
     assert list(seen) == ["1 seed", "3 seeds"]
     assert (seen["3 seeds"] < seen["1 seed"]).all()
 
@@ -596,7 +602,8 @@ def test_outputs_of_result_cells_are_not_compared():
     """New results change them: what shows results is tagged, and keeps no plain print."""
     for chapter in ("08", "09", "10", "11", "12"):
         for cell in PAGES[chapter].cells:
-            if cell.cell_type == "code" and re.search(r"words\.|report\.(load|readers)|plots\.table_figure", cell.source):
+            shows = r"(words|findings)\.|report\.(load|readers)|plots\.table_figure"
+            if cell.cell_type == "code" and re.search(shows, cell.source):
                 if "import" not in cell.source:
                     assert "nbval-ignore-output" in cell.metadata.get("tags", []), cell.source
                 assert ".to_string()" not in cell.source
@@ -613,17 +620,17 @@ def test_the_new_module_is_small_and_needs_no_page():
 def test_networks_stand_beside_the_readers_and_at_their_thresholds():
     results = report.load(ROOT / "results")
     names = {"scoatnet": "SCOAT-Net", "unetpp": "UNet++", "no such": "never run"}
-    table = words.beside_readers(results, AGREEMENT, names)
-    sentence = words.against_readers(results, AGREEMENT)
+    table = findings.readers.beside_readers(results, AGREEMENT, names)
+    sentence = findings.readers.against_readers(results, AGREEMENT)
     for column in ("with the first reader, %", "with the second, %", "the readers with each other, %"):
         assert f"{table[column]['SCOAT-Net']} %" in sentence
     assert "never run" not in table.index
-    assert not len(words.beside_readers(results, None, names))
+    assert not len(findings.readers.beside_readers(results, None, names))
     runs = {"SCOAT-Net": words.of_network(results, "scoatnet"), "never run": []}
-    found = words.thresholds(runs)
+    found = findings.margins.thresholds(runs)
     frame = report.beside_thresholds(runs)["SCOAT-Net"]
     assert list(found.index) == ["SCOAT-Net"]
     assert float(found["at its best threshold"]["SCOAT-Net"]) == pytest.approx(frame.mean().max(), abs=0.06)
     assert float(found["DSC at 0.5"]["SCOAT-Net"]) == pytest.approx(frame.mean()[0.5], abs=0.06)
     assert found["patients"]["SCOAT-Net"] == len(frame)
-    assert not len(words.thresholds({}))
+    assert not len(findings.margins.thresholds({}))

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from scoat_lib import attention, claims, grids, report, verdicts
+from scoat_lib import attention, claims, findings, grids, report, words
 from scoat_lib.cohort import patient_of
 from scoat_lib.grids import GRIDS
 from scoat_lib.training import Recipe
@@ -126,7 +126,7 @@ COUNTS = pd.DataFrame(
 
 @functools.cache
 def decisions(case):
-    return verdicts.decided(CASES[case])
+    return findings.ledger.decided(CASES[case])
 
 
 @functools.cache
@@ -134,15 +134,15 @@ def spoken(case):
     """Every sentence that the pages make of results."""
     results = CASES[case]
     return {
-        "difference": verdicts.difference(results, "table2", "SCOAT-Net", "UNet++"),
-        "ledger": verdicts.in_words(results, decisions(case)),
-        "modules": verdicts.modules(results, COUNTS),
-        "maps": verdicts.maps(results),
-        "volumes": verdicts.volumes(results),
-        "leak": verdicts.leak(results),
-        "lesions": verdicts.small_lesions(results),
-        "seeds": verdicts.seeds(results),
-        "findings": " ".join(verdicts.findings(results, ROOT / "results")),
+        "difference": findings.comparisons.difference(results, "table2", "SCOAT-Net", "UNet++"),
+        "ledger": findings.ledger.in_words(results, decisions(case)),
+        "modules": findings.maps.modules(results, COUNTS),
+        "maps": findings.maps.maps(results),
+        "volumes": findings.volumes.volumes(results),
+        "leak": findings.volumes.leak(results),
+        "lesions": findings.patients.small_lesions(results),
+        "seeds": findings.comparisons.seeds(results),
+        "findings": " ".join(findings.front.findings(results, ROOT / "results")),
     }
 
 
@@ -164,7 +164,7 @@ def test_with_no_result_the_pages_say_so_and_quote_no_score():
 
 
 def test_a_few_patients_get_no_interval():
-    text = verdicts.difference(CASES["some"], "table2", "SCOAT-Net", "UNet++")
+    text = findings.comparisons.difference(CASES["some"], "table2", "SCOAT-Net", "UNet++")
     assert "(3 patients)" in text
     assert "95 %" not in text
     assert "nothing is decided" in text
@@ -173,9 +173,9 @@ def test_a_few_patients_get_no_interval():
 def test_a_full_comparison_says_what_the_rule_says():
     results = CASES["all"]
     c = claims.compare(results, GRIDS["table2"], "SCOAT-Net", "UNet++")
-    text = verdicts.difference(results, "table2", "SCOAT-Net", "UNet++")
-    assert verdicts.signed(c["difference"]) in text
-    assert verdicts.signed(c["high"]) in text
+    text = findings.comparisons.difference(results, "table2", "SCOAT-Net", "UNet++")
+    assert words.signed(c["difference"]) in text
+    assert words.signed(c["high"]) in text
     assert "+4.7" in text
     assert ("excludes" in text) == c["excluded"]
     assert ("equivalent" in text) == c["equivalent"]
@@ -189,11 +189,11 @@ def test_undecided_is_said_with_its_needs():
                 result["patients"][name] = counts(LEVEL[name] + 0.06 * NOISE[name] - 0.06 * np.mean(list(NOISE.values())))
     c = claims.compare(results, GRIDS["table2"], "SCOAT-Net", "UNet++")
     assert c["status"] == claims.OPEN
-    frame = verdicts.undecided(verdicts.decided(results, "1", "3"))
+    frame = findings.ledger.undecided(findings.ledger.decided(results, "1", "3"))
     assert {"1", "3"} <= set(frame.claim)
     line = frame[(frame.claim == "1") & (frame.comparison == "SCOAT-Net minus UNet++, DSC")].iloc[0]
     assert line["could be seen"] == f"{c['visible']:.1f}"
-    assert "could have been seen" in verdicts.difference(results, "table2", "SCOAT-Net", "UNet++")
+    assert "could have been seen" in findings.comparisons.difference(results, "table2", "SCOAT-Net", "UNet++")
 
 
 # the ledger
@@ -201,7 +201,7 @@ def test_undecided_is_said_with_its_needs():
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_ledger_has_a_chip_a_link_and_a_reason_for_every_claim(case):
-    text = verdicts.ledger(decisions(case), CASES[case])
+    text = findings.ledger.ledger(decisions(case), CASES[case])
     assert text.count('class="verdict"') == len(claims.CLAIMS)
     for claim, verdict in decisions(case):
         (line,) = re.findall(rf'<tr id="claim-{claim.number}">.*?</tr>', text)
@@ -222,7 +222,7 @@ def test_every_line_of_the_ledger_links_to_the_runs_that_decide_it(case, monkeyp
         return found
 
     monkeypatch.setattr(claims, "_runs", watched)
-    text, places = verdicts.ledger(decisions(case), CASES[case]), filled(CASES[case])["reproducibility.md"]
+    text, places = findings.ledger.ledger(decisions(case), CASES[case]), filled(CASES[case])["reproducibility.md"]
     for claim in claims.CLAIMS:
         (line,) = re.findall(rf'<tr id="claim-{claim.number}">.*?</tr>', text)
         read.clear()
@@ -232,10 +232,10 @@ def test_every_line_of_the_ledger_links_to_the_runs_that_decide_it(case, monkeyp
             read[:] = [("table2", "SCOAT-Net")] * len(measured)
         links = re.findall(r'<a href="reproducibility\.html#(runs-[^"]+)">(.*?) \((\d+)\)</a>', line)
         assert {label for _, label, _ in links} == {label for _, label in read}, claim.number
-        assert {grid for grid, _ in read} <= {verdicts.RUNS_OF.get(claim.number, ("none",))[0]}
+        assert {grid for grid, _ in read} <= {findings.ledger.RUNS_OF.get(claim.number, ("none",))[0]}
         for place, label, number in links:
             assert f'<span id="{place}"></span>' in places
-            assert int(number) == len(verdicts.runs_of(claim.number, CASES[case])[label])
+            assert int(number) == len(findings.ledger.runs_of(claim.number, CASES[case])[label])
             assert not claim.number.startswith("5") or int(number) == len(measured)
 
 
@@ -244,7 +244,7 @@ def luminance(colour):
     return np.dot([0.2126, 0.7152, 0.0722], [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts])
 
 
-@pytest.mark.parametrize("colour", verdicts.CHIPS.values())
+@pytest.mark.parametrize("colour", findings.ledger.CHIPS.values())
 def test_chips_can_be_read(colour):
     assert 1.05 / (luminance(colour) + 0.05) >= 4.5
 
@@ -254,7 +254,7 @@ def test_chips_can_be_read(colour):
 def test_the_forest_draws_every_comparison_once(case, dsc):
     from xml.etree import ElementTree
 
-    text = verdicts.forest(decisions(case), dsc)
+    text = findings.forest.forest(decisions(case), dsc)
     beside, above = ElementTree.fromstring(f"<both>{text}</both>".replace(" hidden>", ' hidden="">'))
     assert "hidden" in above.attrib
     assert "hidden" not in beside.attrib
@@ -286,8 +286,10 @@ def test_an_interval_beyond_the_forests_frame_ends_in_an_arrow_and_leaves_the_ot
     claim = claims.CLAIMS[0]
     nan = float("nan")
     far = narrow | {"difference": 78.1, "low": nan, "high": nan, "status": claims.WAITS, "patients": 2}
-    assert ">+78.1 →</text>" in verdicts.forest([(claim, claims.Verdict(claims.OPEN, "", (narrow, far)))])
-    text = verdicts.forest([(claim, claims.Verdict(claims.OPEN, "", (wide, narrow)))]).split('<div class="forest-narrow"')[0]
+    assert ">+78.1 →</text>" in findings.forest.forest([(claim, claims.Verdict(claims.OPEN, "", (narrow, far)))])
+    text = findings.forest.forest([(claim, claims.Verdict(claims.OPEN, "", (wide, narrow)))]).split(
+        '<div class="forest-narrow"'
+    )[0]
     lines = [
         (float(a), float(b))
         for a, b in re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)" y1="[\d.]+" y2="[\d.]+" stroke="#', text)
@@ -305,7 +307,9 @@ def one(name, low, high, paper, p=0.01, metric="DSC"):
 
 def test_what_lies_beyond_the_forests_frame_has_its_numbers_off_the_line_and_no_dot():
     claim = claims.CLAIMS[0]
-    text = verdicts.forest([(claim, claims.Verdict(claims.OPEN, "", (one("B", 3.1, 76.0, 3.7), one("C", -1.0, 4.0, 2.0))))])
+    text = findings.forest.forest(
+        [(claim, claims.Verdict(claims.OPEN, "", (one("B", 3.1, 76.0, 3.7), one("C", -1.0, 4.0, 2.0))))]
+    )
     for svg in text.split('<div class="forest-narrow"'):
         assert svg.count("<circle") == 1, "C's"
         (height,) = re.findall(r'<text class="beyond" x="[\d.]+" y="([\d.]+)"[^>]*>\+39\.5 \(\+3\.1 … \+76\.0\) →</text>', svg)
@@ -319,17 +323,17 @@ def test_the_words_under_the_forest_are_its_lines():
     by_number = {claim.number: claim for claim in claims.CLAIMS}
     first = (one("U", 0.5, 4.0, 4.1, p=0.03), one("V", 2.0, 6.0, 1.0, p=0.001), one("W", -1.0, 3.0, 2.0, p=0.4))
     second = (one("X", 1.0, 3.0, 4.7, p=0.02), one("Y", 1.0, 3.0, 4.7, p=0.9, metric="SEN"))
-    said = verdicts.about_forest(
+    said = findings.forest.about_forest(
         [(by_number["1"], claims.Verdict(claims.OPEN, "", first)), (by_number["2a"], claims.Verdict(claims.HOLDS, "", second))]
     )
     assert "1 of the 3 green or red lines would be grey: A minus U (p = 0.06, chapter 12)." in said
     assert "The nearest is that of A minus U: the interval ends at +4.00, the paper has +4.10." in said
     assert "One hollow diamond stands to the left of the interval" in said
-    assert verdicts.about_forest(decisions("none")).count(".") == 1, "nothing was run: one sentence on the colours"
+    assert findings.forest.about_forest(decisions("none")).count(".") == 1, "nothing was run: one sentence on the colours"
     text = prose("16-ledger")
     assert "green here" not in text, "which line is green is the runs' matter"
     assert not re.search(r"as for (U-Net|UNet\+\+)", text)
-    assert "verdicts.about_forest(decisions)" in code("16-ledger")
+    assert "findings.forest.about_forest(decisions)" in code("16-ledger")
 
 
 def test_an_end_that_would_round_to_0_shows_its_side():
@@ -362,11 +366,11 @@ def test_that_claim_7a_holds_is_never_told_alone():
         r["external"] = {
             "ct100": {"fingerprint": "g", "slices": [{"tp": 90, "fp": 5, "fn": 5 + k % 3, "tn": 9} for k in range(69)]}
         }
-    found = verdicts.decided(results)
+    found = findings.ledger.decided(results)
     (verdict,) = (v for claim, v in found if claim.number == "7a")
     assert verdict.status == claims.HOLDS
-    told = verdicts.carries_over(results), verdicts.volumes(results), verdicts.in_words(results, found)
-    for said in (*told, html.unescape(verdicts.ledger(found, results))):
+    told = findings.volumes.carries_over(results), findings.volumes.volumes(results), findings.ledger.in_words(results, found)
+    for said in (*told, html.unescape(findings.ledger.ledger(found, results))):
         assert claims.CHOSEN in said
         assert "does not show that the network travels" in said
     protocol = (ROOT / "results" / "PROTOCOL.md").read_text()
@@ -376,48 +380,51 @@ def test_that_claim_7a_holds_is_never_told_alone():
 
 
 def test_what_was_not_run_stands_in_one_list(tmp_path):
-    nothing = verdicts.missing([], tmp_path)
-    assert set(nothing.grid) == {*verdicts.ASKED_BY, "–"}
+    nothing = findings.ledger.missing([], tmp_path)
+    assert set(nothing.grid) == {*findings.ledger.ASKED_BY, "–"}
     assert "9 of 9 rows" in nothing[nothing.comparison.str.startswith("Table II:")].iloc[0]["not run"]
-    every = verdicts.missing(CASES["all"], tmp_path)
+    every = findings.ledger.missing(CASES["all"], tmp_path)
     assert not {"table1", "split"} & set(every.grid)
     assert "modern, as long as the paper's" in every[every.grid == "schedule"].iloc[0]["not run"]
     seeds = every[every.comparison == "More seeds"]
     assert list(seeds["not run"].str.extract(r"(\d+ of \d+) runs")[0]) == ["25 of 30", "20 of 20"]
-    some = verdicts.missing(CASES["some"], tmp_path)
+    some = findings.ledger.missing(CASES["some"], tmp_path)
     assert "SCOAT-Net (1 of 5 folds)" in some[some.grid == "table2"].iloc[0]["not run"]
     (tmp_path / "peers").mkdir()
     (tmp_path / "peers" / "a.json").write_text("{}")
-    assert "–" not in set(verdicts.missing([], tmp_path).grid)
+    assert "–" not in set(findings.ledger.missing([], tmp_path).grid)
 
 
 @pytest.mark.parametrize("case", ["none", "all"])
 def test_chapter_17_asks_about_dealt_slices_only_where_they_were_run(case, monkeypatch):
-    from scoat_lib import words
+    from scoat_lib import findings, words
 
     monkeypatch.setattr(report, "load", lambda folder: CASES[case])
     (source,) = (
-        c.source for c in NOTEBOOKS["17-what-goes-wrong"].cells if "verdicts.leak" in c.source and "dealt =" in c.source
+        c.source for c in NOTEBOOKS["17-what-goes-wrong"].cells if "findings.volumes.leak" in c.source and "dealt =" in c.source
     )
     shown = []
-    space = {"report": report, "grids": grids, "words": words, "verdicts": verdicts, "Markdown": str, "display": shown.append}
+    space = {"report": report, "grids": grids, "words": words, "findings": findings, "Markdown": str, "display": shown.append}
     exec(source, space)
     tables = [one for one in shown if isinstance(one, pd.DataFrame)]
     asked = [one for one in shown if isinstance(one, str) and "?" in one]
     assert bool(space["dealt"]) == bool(tables) == bool(asked) == (case == "all")
-    assert shown[-1] == verdicts.leak(CASES[case])
+    assert shown[-1] == findings.volumes.leak(CASES[case])
     assert "What is knowing" not in prose("17-what-goes-wrong")
 
 
 def test_verdicts_under_other_questions():
-    frame = verdicts.changed(CASES["all"], decisions("all"))
-    assert {str(word).removeprefix(verdicts.IN_PART) for word in frame.to_numpy().ravel()} <= {*verdicts.CHIPS, "–"}
+    frame = findings.ledger.changed(CASES["all"], decisions("all"))
+    assert {str(word).removeprefix(findings.ledger.IN_PART) for word in frame.to_numpy().ravel()} <= {
+        *findings.ledger.CHIPS,
+        "–",
+    }
     tenth = frame.loc[next(row for row in frame.index if row.startswith("10."))]  # asks for five metrics
-    assert tenth["second cohort, DSC"].startswith(verdicts.IN_PART)
-    assert not tenth["every patient"].startswith(verdicts.IN_PART)
-    assert list(frame["the ledger"]) == [v.status for c, v in decisions("all") if c.number in verdicts.GRID_OF]
-    nothing = verdicts.changed([], decisions("none"))
-    assert {word.removeprefix(verdicts.IN_PART) for word in nothing.to_numpy().ravel()} == {claims.WAITS, "–"}
+    assert tenth["second cohort, DSC"].startswith(findings.ledger.IN_PART)
+    assert not tenth["every patient"].startswith(findings.ledger.IN_PART)
+    assert list(frame["the ledger"]) == [v.status for c, v in decisions("all") if c.number in findings.ledger.GRID_OF]
+    nothing = findings.ledger.changed([], decisions("none"))
+    assert {word.removeprefix(findings.ledger.IN_PART) for word in nothing.to_numpy().ravel()} == {claims.WAITS, "–"}
 
 
 def test_without_the_cut_small_patients_count():
@@ -433,24 +440,24 @@ def test_without_the_cut_small_patients_count():
 
 def test_a_table_for_a_page():
     table = report.tables(CASES["all"], GRIDS["table3"])[0]
-    frame = verdicts.rows(table)
+    frame = findings.comparisons.rows(table)
     assert frame.loc["UNet++", "n"] == "13"
     assert "…" in frame.loc["UNet++", "Δ 95 %"]
     assert not re.fullmatch(r"0\.0+", frame.loc["V1, residual attention", "p"]), "a p of 0.00"
     some = report.tables(CASES["some"], GRIDS["table3"])[0]
-    assert verdicts.rows(some).loc["V1, residual attention", "n"] == report.NOT_RUN
+    assert findings.comparisons.rows(some).loc["V1, residual attention", "n"] == report.NOT_RUN
 
 
 def test_doubt_and_ablation_speak_from_their_files():
-    assert "not measured yet" in verdicts.doubt(None)
+    assert "not measured yet" in findings.volumes.doubt(None)
     content = {
         "answers": {"one network": {"patients": {"a": 1, "b": 2}, "ece": 0.001, "ece without the easy background": 0.05}},
         "doubt": [{"from": 0.0, "to": 0.01, "wrong": 0.0008}, {"from": 0.4, "to": 1.0, "wrong": 0.41}],
     }
-    assert "0.08 %" in verdicts.doubt(content)
-    assert "41 %" in verdicts.doubt(content)
+    assert "0.08 %" in findings.volumes.doubt(content)
+    assert "41 %" in findings.volumes.doubt(content)
     two_scans = content["answers"]["one network"] | {"patients": {"radiopaedia_29_1_1": 1, "radiopaedia_29_2_1": 2}}
-    assert verdicts.doubt(content | {"answers": {"one network": two_scans}}).startswith("On 1 real patient not seen")
+    assert findings.volumes.doubt(content | {"answers": {"one network": two_scans}}).startswith("On 1 real patient not seen")
 
     def flattened(fold, maps, channels, patients=("a", "b")):
         """One run's file; the losses in points of two patients."""
@@ -466,27 +473,29 @@ def test_doubt_and_ablation_speak_from_their_files():
         }
 
     runs = [flattened(f, [-1.0 + f, 1.5 - f], [-20.0 - f, -21.0]) for f in range(3)]
-    text = verdicts.ablation(runs)
+    text = findings.maps.ablation(runs)
     assert "In 3 runs, over 6 patients" in text
     assert "by −21.0 points (95 % −2" in text
-    assert verdicts.flattening([run | {"small": ["b1", "b2"]} for run in runs], "all maps flat").mean == pytest.approx(0.375)
+    assert findings.maps.flattening([run | {"small": ["b1", "b2"]} for run in runs], "all maps flat").mean == pytest.approx(
+        0.375
+    )
     assert "leans on its channel weights. It is equivalent within ±3 points without its maps: a fall of more than" in text
     one_run_alone = [flattened(0, [0, 0], [-40.0, -30.0]), flattened(1, [0, 0], [2.0, 1.0]), flattened(2, [0, 0], [1.0, 2.0])]
-    assert "leans on its channel weights is undecided" in verdicts.ablation(one_run_alone)
+    assert "leans on its channel weights is undecided" in findings.maps.ablation(one_run_alone)
     wide = [
         flattened(0, [-40.0, -30.0], [-40.0, -30.0]),
         flattened(1, [2.0, 1.0], [2.0, 1.0]),
         flattened(2, [1.0, 2.0], [1.0, 2.0]),
     ]
-    assert "leans on its maps or on its channel weights is undecided" in verdicts.ablation(wide)
-    few = verdicts.ablation(runs[:1])
+    assert "leans on its maps or on its channel weights is undecided" in findings.maps.ablation(wide)
+    few = findings.maps.ablation(runs[:1])
     assert "95 %" not in few
     assert "is undecided" in few
-    assert "not measured" in verdicts.ablation([])
+    assert "not measured" in findings.maps.ablation([])
 
 
 def test_flattening_leaves_out_whom_the_endpoint_leaves_out():
-    measured = verdicts.ablations(ROOT / "results")
+    measured = findings.maps.ablations(ROOT / "results")
     if not measured:
         pytest.skip("no ablation was measured")
     runs = [json.loads((ROOT / "results" / f"{c['run']}.json").read_text()) for c in measured]
@@ -498,7 +507,7 @@ def test_flattening_leaves_out_whom_the_endpoint_leaves_out():
     small = {patient for patient, voxels in lesion.items() if voxels < 1000}
     assert small
     assert {patient for c in measured for patient in c["small"]} == small
-    assert verdicts.flattening(measured, "all maps flat").patients == len(lesion) - len(small)
+    assert findings.maps.flattening(measured, "all maps flat").patients == len(lesion) - len(small)
 
 
 # the pages
@@ -514,7 +523,7 @@ def test_a_chapter_ends_with_what_was_found(name):
 @pytest.mark.parametrize("name", MINE)
 def test_cells_that_show_results_are_run_and_not_compared(name):
     for cell in NOTEBOOKS[name].cells:
-        shows = cell.cell_type == "code" and re.search(r"verdicts\.|results/|report\.tables|ablations", cell.source)
+        shows = cell.cell_type == "code" and re.search(r"findings\.|results/|report\.tables|ablations", cell.source)
         if shows and cell.outputs:
             assert "nbval-ignore-output" in cell.metadata["tags"], cell.source
 
@@ -666,7 +675,9 @@ def test_pages_with_results(filled):
     assert named[:3] == ["F_U: batch norm before the interpolation", "SCOAT-Net", "SCOAT-Net"]
     assert set(named[3:]) == {"UNet++"}
     first = [re.search('id="(.*?)"', name).group(1) for name in every if "id=" in name]
-    assert first == [verdicts.anchor(name) for name in dict.fromkeys(named)], "each row has one place that can be linked to"
+    assert first == [findings.ledger.anchor(name) for name in dict.fromkeys(named)], (
+        "each row has one place that can be linked to"
+    )
     assert re.search(r"^All of them: width 8, .*commit 01234567, device CPU", text["reproducibility.md"], flags=re.M)
     assert "| lung | -850 |" in text["reproducibility.md"]
     assert "| DSC pooled, phantom → real | 47 % |" in text["reproducibility.md"]
@@ -718,8 +729,8 @@ def test_the_registers_facts():
 def test_one_pair_of_runs_decides_nothing_on_the_second_cohort():
     grid = GRIDS["table2"]
     alone = [r for r in CASES["all"] if r["recipe"]["fold"] == 0 and r["recipe"]["seed"] == 0]
-    found = verdicts._on_slices(alone, grid, "SCOAT-Net", "UNet++", 1)
+    found = findings.ledger._on_slices(alone, grid, "SCOAT-Net", "UNet++", 1)
     assert (found["status"], found["patients"] > 0) == (claims.WAITS, True)
     assert np.isnan(found["low"])
-    more = verdicts._on_slices([r for r in CASES["all"] if r["recipe"]["seed"] == 0], grid, "SCOAT-Net", "UNet++", 1)
+    more = findings.ledger._on_slices([r for r in CASES["all"] if r["recipe"]["seed"] == 0], grid, "SCOAT-Net", "UNet++", 1)
     assert more["low"] <= more["difference"] <= more["high"]
