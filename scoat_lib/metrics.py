@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import cc3d
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial import ConvexHull, QhullError, distance
 
 METRICS = ("DSC", "SEN", "PPV", "VA", "RLP", "RLR")
 CONNECTIVITY = {"full": {2: 8, 3: 26}, "edge": {2: 8, 3: 18}, "face": {2: 4, 3: 6}}
 FOUND = ("holds-centre", "touched", "own-centre")
+_MANY = 1000  # points, above which their hull is looked for
 _BLOCK = 6  # side of the blocks of the branch and bound; between 4 and 8 makes no difference that can be measured
 
 
@@ -118,43 +120,62 @@ def region_centre(region: np.ndarray, spacing: Sequence[float] | None = None) ->
     than one moves; so whole blocks of points are ruled out by one distance (branch and bound), never all pairs tried.
     Raises ValueError for an empty region.
     """
-    region = _boolean(region, "region")
-    points = np.argwhere(region)
-    if len(points) == 0:
+    region = np.ascontiguousarray(_boolean(region, "region"))
+    if not region.any():
         raise ValueError("the region is empty, so it has no centre")
-    scale = np.ones(region.ndim) if spacing is None else np.asarray(spacing, float)
-    scaled = points * scale
-    hull = _hull_points(points) * scale
-    blocks, member = np.unique(points // _BLOCK, axis=0, return_inverse=True)
-    member = member.ravel()
-    middle = (blocks * _BLOCK + (_BLOCK - 1) / 2) * scale
+    return centres(region.view(np.uint8), 1, spacing)[0]
+
+
+def centres(labels: np.ndarray, n: int, spacing: Sequence[float] | None = None) -> list[tuple[int, ...]]:
+    """`region_centre` of each of the labels 1..n, each of which is there."""
+    flat, shape = labels.ravel(), labels.shape
+    places = np.flatnonzero(flat != 0)  # of booleans it is several times faster
+    label = flat[places].astype(np.uint16 if n < 2**16 else np.int64)  # 16 bits are sorted in one pass
+    order = np.argsort(label, kind="stable")
+    places, label = places[order], label[order]
+    at = np.array(np.unravel_index(places, shape), np.int32)
+    outer = np.ones(len(places), bool)  # between two others of its region no point is a vertex of the hull
+    for axis, size in enumerate(shape):
+        step = math.prod(shape[axis + 1 :])
+        between = (at[axis] > 0) & (at[axis] < size - 1)
+        for near in (places - step, places + step):
+            between &= flat.take(near, mode="clip") == label
+        outer &= ~between
+    scale = np.ones(len(shape)) if spacing is None else np.asarray(spacing, float)
+    ends = np.cumsum(np.bincount(label, minlength=n + 1))
+    return [_centre(at[:, start:end], outer[start:end], scale) for start, end in pairwise(ends[: n + 1])]
+
+
+def _centre(at: np.ndarray, outer: np.ndarray, scale: np.ndarray) -> tuple[int, ...]:
+    """Equation 10 of one region. at: its points in array order, an axis a row; outer: where the hull's vertices are."""
+    low = at.min(1)
+    blocks = (at - low[:, None]) // _BLOCK
+    grid = blocks.max(1) + 1
+    member = blocks[0]
+    for along, more in zip(blocks[1:], grid[1:], strict=True):
+        member = member * more + along
+    number = np.bincount(member)
+    used = np.flatnonzero(number)
+    hull = _hull_points(at[:, outer].T) * scale
+    middle = (np.stack(np.unravel_index(used, grid), 1) * _BLOCK + (_BLOCK - 1) / 2 + low) * scale
     reach = np.linalg.norm((_BLOCK - 1) / 2 * scale)  # no point of a block is farther from its middle
     radius = np.sqrt(_farthest_squared(middle, hull))
-    order = np.argsort(member, kind="stable")
-    ends = np.cumsum(np.bincount(member, minlength=len(blocks)))
-    starts = ends - np.bincount(member, minlength=len(blocks))
+    order = np.argsort(member.astype(np.uint16) if len(number) < 2**16 else member, kind="stable")
+    ends = np.cumsum(number)
     best, best_index = math.inf, -1
     for block in np.argsort(radius, kind="stable"):
         if radius[block] - reach > math.sqrt(best) * (1 + 1e-12):
             break
-        inside = order[starts[block] : ends[block]]
-        squared = _farthest_squared(scaled[inside], hull)
+        end = ends[used[block]]
+        inside = order[end - number[used[block]] : end]
+        squared = _farthest_squared(at[:, inside].T * scale, hull)
         least = squared.min()
         tied = int(inside[squared <= least * (1 + 1e-12)].min())
         if least < best * (1 - 1e-12):
             best, best_index = least, tied
         elif least <= best * (1 + 1e-12):
             best_index = min(best_index, tied)
-    return tuple(int(v) for v in points[best_index])
-
-
-def centres(labels: np.ndarray, n: int, spacing: Sequence[float] | None = None) -> list[tuple[int, ...]]:
-    """`region_centre` of each of the labels 1..n."""
-    found = []
-    for index, box in enumerate(ndimage.find_objects(labels, n), 1):
-        inner = region_centre(labels[box] == index, spacing)
-        found.append(tuple(int(s.start + i) for s, i in zip(box, inner, strict=True)))
-    return found
+    return tuple(at[:, best_index].tolist())
 
 
 def surface_distances(prediction: np.ndarray, truth: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -222,23 +243,9 @@ def _count_regions(a: np.ndarray, b: np.ndarray, connectivity: str, found: str, 
     return np.array([n_a, len(correct), n_b, len(hit)])
 
 
-def _hull_points(points: np.ndarray) -> np.ndarray:
-    """Points among which every vertex of the convex hull is: a vertex is the first or last point of each line it is on."""
-    keep = np.ones(len(points), bool)
-    for axis in range(points.shape[1]):
-        others = np.delete(points, axis, axis=1)
-        order = np.lexsort((points[:, axis], *others.T[::-1]))
-        line = others[order]
-        if line.shape[1]:
-            change = np.any(line[1:] != line[:-1], axis=1)
-        else:
-            change = np.zeros(len(points) - 1, bool)
-        extreme = np.zeros(len(points), bool)
-        extreme[order[np.concatenate([[True], change])]] = True
-        extreme[order[np.concatenate([change, [True]])]] = True
-        keep &= extreme
-    candidates = points[keep]
-    if len(candidates) > 50 and points.shape[1] > 1:
+def _hull_points(candidates: np.ndarray) -> np.ndarray:
+    """The vertices of the convex hull of some points, or all of them where it would take longer to know."""
+    if len(candidates) > _MANY and candidates.shape[1] > 1:
         try:
             return candidates[ConvexHull(candidates).vertices]
         except QhullError:  # flat in some direction: the candidates serve as they are
@@ -247,10 +254,7 @@ def _hull_points(points: np.ndarray) -> np.ndarray:
 
 
 def _farthest_squared(points: np.ndarray, hull: np.ndarray) -> np.ndarray:
-    """Largest squared distance from each point to the hull points, a few thousand points at a time."""
-    result = np.empty(len(points))
-    step = max(1, 2_000_000 // (len(hull) * points.shape[1]))
-    for start in range(0, len(points), step):
-        part = points[start : start + step]
-        result[start : start + step] = ((part[:, None, :] - hull[None]) ** 2).sum(-1).max(1)
-    return result
+    """Largest squared distance from each point to the hull points, a few million pairs at a time."""
+    step = max(1, 2_000_000 // len(hull))
+    parts = [points[start : start + step] for start in range(0, len(points), step)]
+    return np.concatenate([distance.cdist(part, hull, "sqeuclidean").max(1) for part in parts])
