@@ -11,8 +11,8 @@ import pytest
 import torch
 from scipy import stats
 
-from scoat_lib import claims, findings, grids, report, rule, words
-from scoat_lib.cohort import Cohort, make_folds
+from scoat_lib import claims, findings, grids, record, report, rule, words
+from scoat_lib.cohort import Cohort, make_folds, patient_of
 from scoat_lib.networks import create, parameters
 from scoat_lib.training import Recipe
 
@@ -354,3 +354,14 @@ def test_the_difference_is_told_in_full_in_chapter_10_alone():
     c = claims.compare(RESULTS, TABLE2, "SCOAT-Net", "UNet++")
     assert words.briefly(c) == f"SCOAT-Net minus UNet++: {words.signed(c['difference'])} points of DSC, **{c['status']}**."
     assert "not run" in words.briefly(claims.compare([], TABLE2, "SCOAT-Net", "UNet++"))
+
+
+def test_the_scans_kept_aside_are_named_and_no_run_saw_them():
+    used = {scan for result in RESULTS for part in result["folds"].values() for scan in part}
+    aside = [name for name in (*record.CORONACASES, *record.RADIOPAEDIA) if name not in used]
+    assert len(used) == 15
+    named = [f"`{name}`" for name in aside]
+    assert f"{', '.join(named[:-1])} and {named[-1]}" in prose("02")
+    assert ", ".join(named) in (ROOT / "scoat_lib" / "shipped" / "README.md").read_text()
+    again = [name for name in aside if patient_of(name) in {patient_of(scan) for scan in used}]
+    assert again == ["radiopaedia_10_85902_3"]
