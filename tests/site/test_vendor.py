@@ -3,14 +3,19 @@
 import base64
 import hashlib
 import io
+import re
+import shutil
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
+import nbformat
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "book"))
 import book_pages
+import build
 import vendor
 
 
@@ -74,6 +79,44 @@ def test_addresses_of_the_scripts(tmp_path, served):
     assert vendor.cdn("@jupyter-widgets/html-manager/dist/embed-amd.js") == (
         "https://cdn.jsdelivr.net/npm/@jupyter-widgets/html-manager@1.0.6/dist/embed-amd.js"
     )
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_a_site_of_two_pages_asks_a_cdn_only_where_nothing_could_be_fetched(tmp_path, served):
+    """A real build with the book's own configuration: equations, and a widget that works without a kernel."""
+    source, output = tmp_path / "source", tmp_path / "output"
+    for name in build.INCLUDED:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(build.ROOT / name, source / name)
+    shutil.copytree(build.BOOK / "_static", source / "book" / "_static")
+    for name in ("notation.md", "references.bib", "book_pages.py", "vendor.py"):
+        shutil.copy(build.BOOK / name, source / "book")
+    chapter = nbformat.read(build.BOOK / "04-spatial-attention.ipynb", 4)
+    view = "application/vnd.jupyter.widget-view+json"
+    widget = next(c for c in chapter.cells if any(view in o.get("data", {}) for o in c.get("outputs", [])))
+    chapter.cells = [nbformat.v4.new_markdown_cell("# A page\n\n$$x_M = \\sigma(z)$$"), widget]
+    nbformat.write(chapter, source / "book" / "page.ipynb")
+    (source / "_toc.yml").write_text("format: jb-book\nroot: book/notation\nchapters:\n- file: book/page\n")
+    if served:
+        for path in (vendor.MATHJAX, *vendor.WIDGETS):
+            (source / "_served" / "_vendor" / path).parent.mkdir(parents=True, exist_ok=True)
+            (source / "_served" / "_vendor" / path).touch()
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(source), "--path-output", str(output), "-q"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    page = (output / "_build" / "html" / "book" / "page.html").read_text()
+    scripts = [s for s in re.findall(r'<script[^>]*src="([^"]+)"', page) if "mathjax" in s or "requirejs" in s or "embed" in s]
+    assert len(scripts) == 3
+    for script in scripts:
+        if served:
+            assert (output / "_build" / "html" / "book" / script.partition("?")[0]).exists(), script
+        else:
+            assert script.startswith(vendor.CDN), script
+    outside = set(re.findall(r'(?:src|href)="(https?://[^/"]+)', page)) - {
+        "https://github.com",
+        "https://colab.research.google.com",
+    }
+    assert bool(outside & {vendor.CDN.rstrip("/").removesuffix("/npm")}) != served
 
 
 def test_pictures_carry_their_size_and_wait(tmp_path):
