@@ -55,12 +55,12 @@ def test_images_are_made_from_the_pins():
 
 def test_the_page_on_colab_leads_to_binder_at_the_one_address(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "book"))
-    import build
+    import parts
 
     (tmp_path / "colab.md").write_text((ROOT / "book" / "colab.md").read_text())
-    monkeypatch.setattr(build, "minutes", lambda: "20 minutes")
-    build.fill_in(tmp_path, tmp_path)
-    url, branch = build.repository()
+    monkeypatch.setattr(parts, "minutes", lambda: "20 minutes")
+    parts.fill_in(tmp_path, tmp_path)
+    url, branch = parts.repository()
     owner = url.removeprefix("https://github.com/")
     assert f"](https://mybinder.org/v2/gh/{owner}/{branch}?urlpath=lab/tree/book)" in (tmp_path / "colab.md").read_text()
 

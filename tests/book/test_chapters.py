@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK))
 import build  # noqa: E402
+import parts  # noqa: E402
+import stored  # noqa: E402
 
 from scoat_lib import exercises, findings, grids  # noqa: E402
 from scoat_lib.training import Recipe  # noqa: E402
@@ -54,7 +56,7 @@ def test_a_picture_made_light_keeps_its_thin_red_line(coloured):
     Image.fromarray(picture).save(stream, "PNG")
     output = {"data": {"image/png": base64.b64encode(stream.getvalue()).decode()}}
     before = len(output["data"]["image/png"])
-    build.lighten(output)
+    stored.lighten(output)
     png = output["data"]["image/png"]
     assert len(png) < before / 2
     line = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))[450, 100:800].astype(int)
@@ -262,7 +264,7 @@ def filled(tmp_path):
     for name in ("reproducibility.md", "ambiguities.md"):
         (tmp_path / name).write_text((BOOK / name).read_text())
     (tmp_path / "seconds.json").write_text('{"01-lungs-in-ct": 3.4}')
-    build.fill_in(tmp_path, tmp_path)
+    parts.fill_in(tmp_path, tmp_path)
     pages = {name: (tmp_path / name).read_text() for name in ("reproducibility.md", "ambiguities.md")}
     assert not any("<!--" in text for text in pages.values())
     return pages
@@ -405,7 +407,7 @@ def test_a_new_chapter_from_the_template_has_every_part(tmp_path, monkeypatch):
     assert path.name == "19-lobes-vessels.ipynb"
     assert nbformat.read(path, 4).cells[0].source.startswith("# 19 · Lobes & vessels\n")
     build.run(path, tmp_path / "executed.ipynb", {"scale": "quick"}, 1)
-    build.clean(path, tmp_path / "executed.ipynb")
+    stored.clean(path, tmp_path / "executed.ipynb")
     name, notebook = path.stem, nbformat.read(path, 4)
     monkeypatch.setitem(NOTEBOOKS, name, notebook)
     test_a_chapter_has_its_parts(name)

@@ -19,7 +19,7 @@ from scoat_lib.networks.scoatnet import ATTENTION_NODES
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK))
-import build  # noqa: E402
+import stored  # noqa: E402
 
 NAMES = ("03-unetpp", "04-spatial-attention", "05-channel-attention", "06-scoatnet")
 PAGES = (*NAMES, "07-losses")
@@ -664,6 +664,6 @@ def test_the_pages_show_the_drawings_as_the_package_makes_them_now():
 def test_what_a_cell_prints_is_kept_in_one_piece():
     pieces = [nbformat.v4.new_output("stream", name="stdout", text=t) for t in ("X(1,1):", " 41602", "\n")]
     other = nbformat.v4.new_output("display_data", {"text/plain": "a picture"})
-    kept = build.one_stream([*pieces, other, pieces[0].copy()])
+    kept = stored.one_stream([*pieces, other, pieces[0].copy()])
     assert [o.output_type for o in kept] == ["stream", "display_data", "stream"]
     assert kept[0].text == "X(1,1): 41602\n"

@@ -55,12 +55,12 @@ def test_the_readers_are_the_measured_ones():
 
 def test_the_path_of_a_scan_is_drawn_when_the_site_is_built(tmp_path):
     sys.path.insert(0, str(ROOT / "book"))
-    import build
+    import parts
 
     from scoat_lib import weights
 
     (tmp_path / "own-scan.md").write_text(PAGE)
-    build.fill_in(tmp_path, tmp_path)
+    parts.fill_in(tmp_path, tmp_path)
     text = (tmp_path / "own-scan.md").read_text()
     assert 'id="drawing-path"' in text
     assert f"above {weights.load().threshold:g}" in text

@@ -13,7 +13,7 @@ from scoat_lib import grids, report, weights
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book"))
-import build  # noqa: E402
+import parts  # noqa: E402
 
 
 def page(name):
@@ -72,9 +72,9 @@ def test_what_colab_takes_is_counted():
 
 
 def test_the_command_of_the_colab_page_names_the_one_address():
-    assert build.repository()[0] in build.clone()
+    assert parts.repository()[0] in parts.clone()
     assert "<!-- clone -->" in page("colab")
-    assert build.repository()[0] not in page("colab")
+    assert parts.repository()[0] not in page("colab")
 
 
 def test_the_options_of_the_colab_page_exist():
@@ -88,7 +88,7 @@ def test_the_options_of_the_colab_page_exist():
 
 def test_downloads_are_the_results(tmp_path):
     folder = tmp_path / "downloads"
-    said = build.table_files(folder)
+    said = parts.table_files(folder)
     results = report.load(ROOT / "results")
     names = re.findall(r"\{download\}`([^`]+) <downloads/\1>`", said)
     assert len(names) >= 2
@@ -107,8 +107,8 @@ def test_downloads_are_the_results(tmp_path):
 
 
 def test_the_archive_of_runs_is_whole_and_the_same_each_time(tmp_path):
-    said = build.run_files(tmp_path / "one")
-    build.run_files(tmp_path / "two")
+    said = parts.run_files(tmp_path / "one")
+    parts.run_files(tmp_path / "two")
     content = (tmp_path / "one" / "results.zip").read_bytes()
     assert content == (tmp_path / "two" / "results.zip").read_bytes()
     archive = zipfile.ZipFile(io.BytesIO(content))
@@ -123,7 +123,7 @@ def test_the_archive_of_runs_is_whole_and_the_same_each_time(tmp_path):
 
 
 def test_weights_come_with_their_card(tmp_path):
-    said = build.weight_files(tmp_path / "downloads")
+    said = parts.weight_files(tmp_path / "downloads")
     assert "model-card.txt" in said
     for name in weights.shipped():
         there = tmp_path / "downloads" / f"{name}.safetensors"

@@ -22,7 +22,7 @@ from scoat_lib.training import Recipe
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK))
-import build  # noqa: E402
+import parts  # noqa: E402
 
 MINE = ("13-attention-compared", "14-attention-maps", "15-follow-up", "16-ledger", "17-what-goes-wrong", "18-beyond")
 NOTEBOOKS = {name: nbformat.read(BOOK / f"{name}.ipynb", 4) for name in MINE}
@@ -638,12 +638,12 @@ def filled(tmp_path, monkeypatch):
         for name, content in (files or {}).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(json.dumps(content))
-        monkeypatch.setattr(build, "RESULTS", folder)
+        monkeypatch.setattr(parts, "RESULTS", folder)
         pages = tmp_path / "pages"
         pages.mkdir(exist_ok=True)
         for name in ("reproducibility.md", "ambiguities.md", "intro.md"):
             (pages / name).write_text((BOOK / name).read_text())
-        build.fill_in(pages, tmp_path)
+        parts.fill_in(pages, tmp_path)
         text = {name: (pages / name).read_text() for name in ("reproducibility.md", "ambiguities.md", "intro.md")}
         assert not any("<!--" in t for t in text.values())
         return text

@@ -93,9 +93,9 @@ def clone(folder: Path, branch: str) -> Path:
 def surroundings(work: Path, python: Path) -> dict[str, str]:
     """The variables under which a kernel is Colab's: its Python, the module google.colab, git that reads the local clone."""
     sys.path.insert(0, str(ROOT / "book"))
-    import build
+    import parts
 
-    url, branch = build.repository()
+    url, branch = parts.repository()
     kernel = work / "jupyter" / "kernels" / "colab"
     kernel.mkdir(parents=True)
     words = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]

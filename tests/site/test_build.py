@@ -15,7 +15,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "book"))
 import build  # noqa: E402
+import parts  # noqa: E402
 import serve  # noqa: E402
+import stored  # noqa: E402
 
 
 def notebook(code="1 + 1", prose="words", outputs=()):
@@ -76,7 +78,7 @@ def test_code_parameters_package_and_scans_make_a_chapter_run_again(runs, tmp_pa
     house = tmp_path / "house"
     (house / "scoat_lib").mkdir(parents=True)
     (house / "requirements.txt").write_text("")
-    monkeypatch.setattr(build, "ROOT", house)
+    monkeypatch.setattr(parts, "ROOT", house)
     run_all(tmp_path)
     (house / "scoat_lib" / "losses.py").write_text("changed = True")
     run_all(tmp_path)
@@ -102,13 +104,13 @@ def test_a_chapter_killed_while_it_runs_anew_does_not_pass_for_the_old(runs, tmp
 
 
 def test_the_state_of_widgets_that_no_cell_shows_is_dropped():
-    state = {build.WIDGET_STATE: {"state": {"a1": {"model_name": "IntSliderModel", "state": {}}}}}
+    state = {stored.WIDGET_STATE: {"state": {"a1": {"model_name": "IntSliderModel", "state": {}}}}}
     text = json.loads(notebook()) | {"metadata": {"widgets": state}}
-    assert "widgets" not in json.loads(build.normal(json.dumps(text), "one"))["metadata"]
-    view = {build.WIDGET_VIEW: {"model_id": "a1"}}
+    assert "widgets" not in json.loads(stored.normal(json.dumps(text), "one"))["metadata"]
+    view = {stored.WIDGET_VIEW: {"model_id": "a1"}}
     text["cells"][1]["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": view}]
-    kept = json.loads(build.normal(json.dumps(text), "one"))["metadata"]["widgets"]
-    assert len(kept[build.WIDGET_STATE]["state"]) == 1
+    kept = json.loads(stored.normal(json.dumps(text), "one"))["metadata"]["widgets"]
+    assert len(kept[stored.WIDGET_STATE]["state"]) == 1
 
 
 @pytest.mark.parametrize("cut_off", [True, False], ids=["killed", "the clock set back"])
@@ -178,19 +180,19 @@ def test_a_site_of_the_same_parts_is_not_built_again(tmp_path, monkeypatch):
 def test_parts_of_pages_are_kept_with_their_files_until_the_results_change(tmp_path, monkeypatch):
     made, results = [], tmp_path / "results"
     results.mkdir()
-    monkeypatch.setattr(build, "ROOT", tmp_path / "house")
+    monkeypatch.setattr(parts, "ROOT", tmp_path / "house")
     (tmp_path / "house").mkdir()
     (tmp_path / "house" / "requirements.txt").write_text("")
-    monkeypatch.setattr(build, "RESULTS", results)
+    monkeypatch.setattr(parts, "RESULTS", results)
 
     def produce(folder):
         made.append(1)
-        return build.keep(folder, "table.csv", b"a,b")
+        return parts.keep(folder, "table.csv", b"a,b")
 
     def page(name):
         downloads = tmp_path / name / "downloads"
         downloads.parent.mkdir()
-        said = build.part(build.kept_parts(), "<!-- table files -->", produce, downloads)
+        said = parts.part(parts.kept_parts(), "<!-- table files -->", produce, downloads)
         assert (downloads / "table.csv").read_bytes() == b"a,b"
         return said
 
@@ -221,12 +223,12 @@ def test_pictures_of_widgets_say_what_they_show():
         "box": {"state": {"children": ["IPY_MODEL_html"]}},
         "html": {"state": {"value": '<figure><img alt="r = 16" src="data:image/png;base64,"></figure>'}},
     }
-    view = {"output_type": "display_data", "metadata": {}, "data": {build.WIDGET_VIEW: {"model_id": "box"}}}
+    view = {"output_type": "display_data", "metadata": {}, "data": {stored.WIDGET_VIEW: {"model_id": "box"}}}
     page = json.loads(notebook(outputs=[view]))
     page["cells"][1]["metadata"]["mystnb"] = {"image": {"alt": 'Bars of six nodes, "X(1,3)" highest.'}}
-    page["metadata"]["widgets"] = {build.WIDGET_STATE: {"state": models}}
-    page = json.loads(build.with_texts(json.dumps(page)))
-    value = page["metadata"]["widgets"][build.WIDGET_STATE]["state"]["html"]["state"]["value"]
+    page["metadata"]["widgets"] = {stored.WIDGET_STATE: {"state": models}}
+    page = json.loads(stored.with_texts(json.dumps(page)))
+    value = page["metadata"]["widgets"][stored.WIDGET_STATE]["state"]["html"]["state"]["value"]
     assert 'alt="Bars of six nodes, &quot;X(1,3)&quot; highest: r = 16"' in value
 
 
@@ -238,36 +240,36 @@ def widget_notebook(names, counts, cells="metadata"):
         box: {"state": {"children": [f"IPY_MODEL_{image}"]}},
         image: {"state": {"value": "a picture"}},
     }
-    view = {"output_type": "display_data", "metadata": {}, "data": {build.WIDGET_VIEW: {"model_id": box}}}
+    view = {"output_type": "display_data", "metadata": {}, "data": {stored.WIDGET_VIEW: {"model_id": box}}}
     page = json.loads(notebook(outputs=[view]))
     page["cells"][1]["execution_count"] = counts
     page["cells"][1]["metadata"] = {"execution": {"iopub.status.busy": f"{counts}"}}
-    page["metadata"] = {"papermill": {"duration": counts}, "widgets": {build.WIDGET_STATE: {"state": models}}}
+    page["metadata"] = {"papermill": {"duration": counts}, "widgets": {stored.WIDGET_STATE: {"state": models}}}
     return json.dumps(page)
 
 
 def test_two_runs_of_a_notebook_are_committed_as_the_same_bytes():
-    one = build.normal(widget_notebook(["a" * 32, "b" * 32, "c" * 32], 7), "01-one")
-    two = build.normal(widget_notebook(["f" * 32, "0" * 32, "9" * 32], 1), "01-one")
-    assert one == two == build.normal(one, "01-one")
+    one = stored.normal(widget_notebook(["a" * 32, "b" * 32, "c" * 32], 7), "01-one")
+    two = stored.normal(widget_notebook(["f" * 32, "0" * 32, "9" * 32], 1), "01-one")
+    assert one == two == stored.normal(one, "01-one")
     page = json.loads(one)
     assert page["cells"][1]["execution_count"] == 1
-    models = page["metadata"]["widgets"][build.WIDGET_STATE]["state"]
-    shown = page["cells"][1]["outputs"][0]["data"][build.WIDGET_VIEW]["model_id"]
+    models = page["metadata"]["widgets"][stored.WIDGET_STATE]["state"]
+    shown = page["cells"][1]["outputs"][0]["data"][stored.WIDGET_VIEW]["model_id"]
     (image,) = models[shown]["state"]["children"]
     assert models[image.removeprefix("IPY_MODEL_")]["state"]["value"] == "a picture"
-    assert shown not in json.loads(build.normal(one, "02-two"))["metadata"]["widgets"][build.WIDGET_STATE]["state"]
+    assert shown not in json.loads(stored.normal(one, "02-two"))["metadata"]["widgets"][stored.WIDGET_STATE]["state"]
 
 
 @pytest.mark.parametrize("path", [*build.chapters(), build.BOOK / "template" / "chapter.ipynb"], ids=lambda p: p.stem)
 def test_committed_notebooks_are_in_the_one_form(path):
-    assert path.read_text() == build.normal(path.read_text(), path.stem), "run make normalise"
+    assert path.read_text() == stored.normal(path.read_text(), path.stem), "run make normalise"
 
 
 def test_a_notebook_reads_as_text(tmp_path):
     path = tmp_path / "one.ipynb"
     path.write_text(notebook(outputs=[{"output_type": "stream", "name": "stdout", "text": "2 voxels"}]))
-    assert build.as_text(path) == "--- 0 markdown\nwords\n--- 1 code\n1 + 1\n> text\n2 voxels\n"
+    assert stored.as_text(path) == "--- 0 markdown\nwords\n--- 1 code\n1 + 1\n> text\n2 voxels\n"
 
 
 def test_an_unknown_chapter_is_refused_with_those_there_are():

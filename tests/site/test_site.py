@@ -27,7 +27,9 @@ import book_pages  # noqa: E402
 import build  # noqa: E402
 import gallery  # noqa: E402
 import links  # noqa: E402
+import parts  # noqa: E402
 import slides  # noqa: E402
+import stored  # noqa: E402
 import vendor  # noqa: E402
 
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
@@ -46,7 +48,7 @@ FLAGS = [
 WIDTHS = {"desktop": 1280, "phone": 390}
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = ["intro", *(Path(entry["file"]).name for part in TOC["parts"] for entry in part["chapters"])]
-VIEWERS = [path.stem for path in build.chapters() if build.WIDGET_VIEW in path.read_text()]
+VIEWERS = [path.stem for path in build.chapters() if stored.WIDGET_VIEW in path.read_text()]
 # a chapter → the id of its viewer
 _OWN = r'viewer\.(?:ct|threshold|epochs|two_masks|spatial_attention)\((?:[^"]|\\")*?\\"([\w-]+)\\"'
 OWN = {path.stem: found.group(1) for path in build.chapters() if (found := re.search(_OWN, path.read_text()))}
@@ -467,7 +469,7 @@ def test_a_known_address_stands_on_every_page_and_in_the_map(tmp_path):
     """The extension's own words, with an address as a published site has it."""
     import types
 
-    address = book_pages.address_of(build.repository()[0])
+    address = book_pages.address_of(parts.repository()[0])
     app = types.SimpleNamespace(
         builder=types.SimpleNamespace(name="html", images={}),
         config=types.SimpleNamespace(html_baseurl=address),
