@@ -221,9 +221,9 @@ def api() -> str:
     """book/api.md: every public name of the package with its signature and docstring, room by room."""
     package = ROOT / "scoat_lib"
     rooms = (
-        "files nifti series scan upright foreign dicom record anatomy trees phantom cohort slices blocks attention networks "
-        "losses metrics weights inference lungs segmentation overview external training grids experiments engine rule report "
-        "claims words findings plots viewer drawings"
+        "files nifti series scan upright foreign dicom record anatomy trees phantom cohort folds slices blocks attention "
+        "networks losses metrics weights inference lungs segmentation overview external training grids experiments engine "
+        "rule report claims words findings plots viewer drawings"
     )
     lines = ["# The package", "", "Every public name, from the docstrings (`python book/build.py --api` writes this page).", ""]
     for room in rooms.split():

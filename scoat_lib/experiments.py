@@ -17,20 +17,10 @@ import numpy as np
 import torch
 
 from scoat_lib import inference, metrics
-from scoat_lib.cohort import (
-    Cohort,
-    DataError,
-    Split,
-    data_folder,
-    fewer,
-    make_folds,
-    patient_of,
-    split_by_source,
-    split_of,
-    with_statistics,
-)
+from scoat_lib.cohort import Cohort, DataError, data_folder, patient_of, with_statistics
 from scoat_lib.external import Slices, score_slices, second_reader
 from scoat_lib.files import write_whole
+from scoat_lib.folds import Split, fewer, make_folds, split_by_source, split_of
 from scoat_lib.training import IDENTITY, Recipe, Run, TrainingError, check_content, read_json, recipe_of
 from scoat_lib.weights import Segmenter, load
 

@@ -26,8 +26,9 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from scoat_lib import losses, networks, weights
-from scoat_lib.cohort import Cohort, Preprocessing, Split, check_leakage
+from scoat_lib.cohort import Cohort, Preprocessing
 from scoat_lib.files import NUMBER, BusyError, amiss, one_writer, remove_parts, write_whole
+from scoat_lib.folds import Split, check_leakage
 from scoat_lib.scan import LUNG_WINDOW
 from scoat_lib.slices import Augmentation, SliceDataset, scan_slices
 
@@ -61,7 +62,7 @@ class Recipe:
     split: "patient", "slice" (leaks, for demonstration), or "source" (fold f learns from one scanner's cases only).
         folds, fold, fold_seed, validation: see `cohort`; fold −1
         trains on all patients and reports none. patients: how many of the training patients take part, 0 for all; an epoch
-        keeps as many steps as with all of them, and fewer patients are always among more (`cohort.fewer`).
+        keeps as many steps as with all of them, and fewer patients are always among more (`folds.fewer`).
     lesion_free: share of lesion-free slices in training. thin_below: of scans with slices closer than this many mm, every
         second slice, alternating by epoch; 0 for all.
     augment: strength of small affine changes and intensity jitter (`Augmentation.scaled`); 0 for none, not even

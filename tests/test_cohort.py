@@ -1,10 +1,8 @@
-"""cohort.py: one cache per content, folds without leaks, items that can be replayed, padding that can be undone."""
+"""cohort.py: one cache per content, items that can be replayed, padding that can be undone."""
 
 import json
 import shutil
 from concurrent.futures import ProcessPoolExecutor
-from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,21 +12,13 @@ from scoat_lib.cohort import (
     Case,
     Cohort,
     DataError,
-    LeakageError,
     Preprocessing,
-    Split,
-    check_leakage,
     data_folder,
-    fewer,
     find_cases,
-    make_folds,
     pad_slices,
     patient_of,
-    read_folds,
     resample_slices,
-    split_of,
     with_statistics,
-    write_folds,
 )
 from scoat_lib.scan import Scan, load_pair, window
 from scoat_lib.slices import Augmentation, Change, SliceDataset
@@ -122,28 +112,6 @@ def test_bad_folders_are_refused_in_words(data_folder, tmp_path, broken):
         find_cases(folder)
 
 
-def test_folds_hold_every_patient_once_and_are_stratified():
-    names = [f"{source}_{i:02d}" for source in ("a", "b") for i in range(10)]
-    fake = SimpleNamespace(
-        cases={n: Case(n, None, None) for n in names}, names=names, burden={n: (i % 10) ** 3 for i, n in enumerate(names)}
-    )
-    folds = make_folds(fake, 5, seed=1)
-    assert sorted(name for fold in folds for name in fold) == names
-    for fold in folds:
-        assert sum(n.startswith("a") for n in fold) == 2
-        assert sum(fake.burden[n] >= 125 for n in fold) == 2  # half of the patients are heavy: one per source
-    assert make_folds(fake, 5, seed=1) == folds
-    assert make_folds(fake, 5, seed=2) != folds
-
-
-RECORD = [
-    *(f"coronacases_{i:03d}" for i in range(1, 11)),
-    *("radiopaedia_10_85902_1", "radiopaedia_10_85902_3", "radiopaedia_14_85914_0", "radiopaedia_27_86410_0"),
-    *("radiopaedia_29_86490_1", "radiopaedia_29_86491_1", "radiopaedia_36_86526_0", "radiopaedia_40_86625_0"),
-    *("radiopaedia_4_85506_1", "radiopaedia_7_85703_0"),
-]
-
-
 def test_a_name_tells_the_patient():
     assert patient_of("radiopaedia_29_86490_1") == patient_of("radiopaedia_29_86491_1") == "radiopaedia_29"
     assert patient_of("radiopaedia_29_86490_1#3") == "radiopaedia_29"
@@ -151,41 +119,6 @@ def test_a_name_tells_the_patient():
     assert patient_of("follow_a_01-30") == patient_of("follow_a_2020-02-14") == "follow_a"
     assert patient_of("hospital_12_3") == "hospital_12_3"  # not the record's: nothing is guessed
     assert Case("x", None, None, patient="y").patient == "y"
-
-
-def test_a_patients_two_scans_fall_into_one_fold():
-    fake = SimpleNamespace(cases={n: Case(n, None, None) for n in RECORD}, names=RECORD, burden=dict.fromkeys(RECORD, 5))
-    for seed in range(50):
-        folds = make_folds(fake, 5, seed)
-        assert sorted(n for fold in folds for n in fold) == sorted(RECORD)
-        for twins in (
-            {"radiopaedia_10_85902_1", "radiopaedia_10_85902_3"},
-            {"radiopaedia_29_86490_1", "radiopaedia_29_86491_1"},
-        ):
-            assert any(twins <= set(fold) for fold in folds)
-    with pytest.raises(ValueError, match="5 folds of 1 patients"):
-        make_folds(SimpleNamespace(cases={n: Case(n, None, None, "one") for n in RECORD}, burden=fake.burden), 5)
-
-
-def test_two_scans_of_a_patient_on_both_sides_are_a_leak(cohort):
-    first, second = cohort.names[:2]
-    split = Split((first,), (), (second,))
-    check_leakage(split, cohort)
-    twins = Cohort([cohort.cases[first], Case(second, cohort.cases[second].scan, cohort.cases[second].mask, first)])
-    with pytest.raises(LeakageError, match="of the same patient as"):
-        check_leakage(split, twins)
-    with pytest.raises(LeakageError, match="of the same patient as radiopaedia_29_86490_1"):
-        check_leakage(Split(("radiopaedia_29_86490_1",), (), ("radiopaedia_29_86491_1",)))
-
-
-def test_a_copy_packed_anew_with_another_mask_is_a_leak(cohort, tmp_path):
-    case = cohort.cases[cohort.names[0]]
-    scan, mask = load_pair(case.scan, case.mask)
-    scan.save(tmp_path / "copy.nii")
-    Scan(np.zeros_like(mask.voxels), mask.affine).save(tmp_path / "mask.nii")
-    both = Cohort([case, Case("copy", tmp_path / "copy.nii", tmp_path / "mask.nii")], cohort.preprocessing)
-    with pytest.raises(LeakageError, match="the same scan as"):
-        check_leakage(Split(("copy",), (), (case.name,)), both)
 
 
 def test_the_first_edition_of_the_reduced_copies_is_refused(data_folder, tmp_path):
@@ -227,59 +160,6 @@ def test_what_lies_below_air_is_raised_to_the_floor(data_folder):
             preprocessing.slices(Scan(padded, scan.affine)), preprocessing.slices(Scan(raised, scan.affine))
         )
     assert Preprocessing().padding == pytest.approx(226 / 1500)
-
-
-def test_folds_of_uneven_cohorts_differ_by_one_at_most(cohort):
-    sizes = [len(f) for f in make_folds(cohort, 4)]
-    assert max(sizes) - min(sizes) <= 1
-    with pytest.raises(ValueError, match="2 to the number"):
-        make_folds(cohort, 7)
-    with pytest.raises(ValueError, match="1 folds of 6 patients"):
-        make_folds(cohort, 1)
-    assert [len(f) for f in make_folds(cohort, 2)] == [3, 3]  # the fewest, and the most
-    assert [len(f) for f in make_folds(cohort, 6)] == [1] * 6
-
-
-def test_splits_and_leaks(cohort):
-    folds = make_folds(cohort, 3)
-    split = split_of(folds, 1, validation=1)
-    assert set(split.test) == set(folds[1])
-    assert not set(split.validation) & set(split.test)
-    check_leakage(split, cohort)
-    a, b, *_ = cohort.names
-    with pytest.raises(LeakageError, match=f"{a} stands in both train and test"):
-        check_leakage(Split((a, b), (), (a,)))
-    with pytest.raises(ValueError, match="does not exist"):
-        split_of(folds, 3)
-
-
-def test_the_same_scan_under_two_names_is_a_leak(cohort):
-    twin = Case("twin", cohort.cases[cohort.names[0]].scan, cohort.cases[cohort.names[0]].mask)
-    both = Cohort([cohort.cases[cohort.names[0]], twin], cohort.preprocessing)
-    with pytest.raises(LeakageError, match="the same scan"):
-        check_leakage(Split(("twin",), (), (cohort.names[0],)), both)
-
-
-def test_dealing_by_slice_leaks_and_is_caught(cohort):
-    dealt = cohort.dealt_by_slice(3)
-    assert sum(len(m) for m in dealt.masks.values()) == sum(len(m) for m in cohort.masks.values())
-    assert sum(dealt.burden.values()) == sum(cohort.burden.values())
-    split = Split(tuple(n for n in dealt.names if not n.endswith("#0")), (), tuple(n for n in dealt.names if n.endswith("#0")))
-    with pytest.raises(LeakageError):
-        check_leakage(split, dealt)
-    with pytest.raises(LeakageError):
-        check_leakage(split)  # by the names alone
-
-
-def test_folds_are_kept_in_a_file(cohort, tmp_path):
-    folds = make_folds(cohort, 3)
-    write_folds(tmp_path / "folds.json", folds, cohort, 0)
-    assert read_folds(tmp_path / "folds.json", cohort) == folds
-    content = json.loads((tmp_path / "folds.json").read_text())
-    content["folds"][0].pop()
-    (tmp_path / "folds.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match="differing"):
-        read_folds(tmp_path / "folds.json", cohort)
 
 
 def test_padding_is_undone_by_its_slices(rng):
@@ -373,31 +253,6 @@ def test_of_dense_scans_every_second_slice_takes_part_in_turn(cohort):
     assert even | set(thinned.index) == {(n, z) for n in cohort.names for z in range(len(cohort.images[n]))}
 
 
-def test_fewer_patients_are_among_more_and_of_every_source(cohort):
-    split = split_of(make_folds(cohort, 3, seed=1), 0)
-    sizes = range(1, len(split.train) + 1)
-    chosen = [fewer(split, cohort, n, seed=4) for n in sizes]
-    for less, more in pairwise(chosen):
-        assert set(less.train) < set(more.train)
-        assert (less.test, less.validation) == (split.test, split.validation)
-    assert chosen[-1] == split
-    sources = {cohort.cases[name].source for name in split.train}
-    assert {cohort.cases[name].source for name in chosen[len(sources) - 1].train} == sources
-    assert fewer(split, cohort, 1, seed=4) == chosen[0]
-    for wrong in (0, len(split.train) + 1):
-        with pytest.raises(ValueError, match=f"the split has {len(split.train)}"):
-            fewer(split, cohort, wrong)
-
-
-def test_a_patients_two_scans_count_as_one_of_fewer():
-    cases = {"a_1": "a", "a_2": "a", "b": "b"}
-    cohort = SimpleNamespace(cases={n: SimpleNamespace(patient=p, source="one") for n, p in cases.items()})
-    split = Split(tuple(cases), (), ())
-    for seed in range(5):
-        assert fewer(split, cohort, 1, seed).train in (("a_1", "a_2"), ("b",))
-    assert fewer(split, cohort, 2).train == split.train
-
-
 def test_fewer_patients_make_an_epoch_as_long(cohort):
     few, everybody = cohort.names[:2], cohort.names
     plain = SliceDataset(cohort, few, 0.5, Augmentation(), seed=3)
@@ -482,12 +337,6 @@ def test_two_cases_of_one_name_are_refused_by_that_name(tmp_path):
     one, other = (Case(name, tmp_path / name, tmp_path / name) for name in ("twice", "once"))
     with pytest.raises(DataError, match=r"case names repeat: twice$"):
         Cohort([one, other, one])
-
-
-def test_validation_folds_are_the_next_ones_round_the_ring():
-    folds = [[f"p{k}"] for k in range(5)]
-    split = split_of(folds, 3, validation=2)
-    assert (split.test, split.validation, split.train) == (("p3",), ("p0", "p4"), ("p1", "p2"))
 
 
 def test_without_statistics_the_defaults_centre_and_scale():

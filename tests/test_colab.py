@@ -20,8 +20,8 @@ from nbclient import NotebookClient
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from scoat_lib.cohort import make_folds, split_of
 from scoat_lib.exercises import machine
+from scoat_lib.folds import make_folds, split_of
 from scoat_lib.training import Recipe, batches
 
 ROOT = Path(__file__).parents[1]

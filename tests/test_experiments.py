@@ -228,7 +228,8 @@ def test_a_result_holds_the_measures(result):
 
 
 def test_a_split_by_source_keeps_scanners_apart(cohort, tmp_path):
-    from scoat_lib.cohort import DataError, LeakageError, check_leakage, split_by_source
+    from scoat_lib.cohort import DataError
+    from scoat_lib.folds import LeakageError, check_leakage, split_by_source
 
     mixed = experiments.Cohort(list(cohort.cases.values()), cohort.preprocessing)
     for index, (name, case) in enumerate(list(mixed.cases.items())):

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = ["files", "nifti", "series", "scan", "upright", "foreign", "dicom", "record", "anatomy", "trees", "phantom", "cohort",
-         "slices", "blocks", "attention", "networks", "losses", "metrics", "weights", "inference", "lungs",
+         "folds", "slices", "blocks", "attention", "networks", "losses", "metrics", "weights", "inference", "lungs",
          "segmentation", "overview", "external", "training", "grids", "experiments", "engine", "rule", "report",
          "claims", "words", "findings", "plots", "viewer", "drawings", "cli"]  # fmt: skip
 MODULES = sorted(p for p in (ROOT / "scoat_lib").rglob("*.py") if p.name != "__init__.py" or p.parent.name == "networks")

@@ -12,7 +12,8 @@ from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 from scoat_lib import losses, metrics
-from scoat_lib.cohort import Case, Split, check_leakage, fewer, make_folds, pad_slices, split_of
+from scoat_lib.cohort import Case, pad_slices
+from scoat_lib.folds import Split, check_leakage, fewer, make_folds, split_of
 from scoat_lib.scan import Scan
 from scoat_lib.slices import Augmentation
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from scoat_lib import experiments, losses, training
-from scoat_lib.cohort import LeakageError, Split, make_folds, split_of, with_statistics
+from scoat_lib.cohort import with_statistics
+from scoat_lib.folds import LeakageError, Split, make_folds, split_of
 from scoat_lib.networks import create
 from scoat_lib.training import Recipe, TrainingError, batches, converged, finished, rate_at, restart_epoch, supervised_loss
 from scoat_lib.weights import load

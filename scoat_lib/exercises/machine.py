@@ -11,7 +11,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from scoat_lib import losses, networks
-from scoat_lib.cohort import Cohort, Split
+from scoat_lib.cohort import Cohort
+from scoat_lib.folds import Split
 from scoat_lib.slices import SliceDataset
 from scoat_lib.training import RESTART_EPOCHS, Recipe, supervised_loss
 

@@ -12,7 +12,8 @@ import torch
 from scipy import stats
 
 from scoat_lib import claims, findings, grids, record, report, rule, words
-from scoat_lib.cohort import Cohort, make_folds, patient_of
+from scoat_lib.cohort import Cohort, patient_of
+from scoat_lib.folds import make_folds
 from scoat_lib.networks import create, parameters
 from scoat_lib.training import Recipe
 

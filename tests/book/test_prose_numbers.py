@@ -16,7 +16,8 @@ from scipy import ndimage, signal
 from torch.utils.flop_counter import FlopCounterMode
 
 from scoat_lib import claims, findings, grids, inference, losses, lungs, metrics, phantom, report, training, weights, words
-from scoat_lib.cohort import Cohort, data_folder, find_cases, make_folds, split_of, with_statistics
+from scoat_lib.cohort import Cohort, data_folder, find_cases, with_statistics
+from scoat_lib.folds import make_folds, split_of
 from scoat_lib.networks import create
 from scoat_lib.scan import Scan, load_pair
 from scoat_lib.slices import Augmentation, SliceDataset

@@ -547,7 +547,8 @@ def test_10_phantoms_are_called_phantoms_and_no_fold_is_said_to_reach_heavy():
     assert "from light to heavy" not in PROSE["10"]
     alts = " ".join(c.metadata.get("mystnb", {}).get("image", {}).get("alt", "") for c in PAGES["10"].cells)
     assert "from light to heavy" not in alts
-    from scoat_lib.cohort import Cohort, make_folds
+    from scoat_lib.cohort import Cohort
+    from scoat_lib.folds import make_folds
 
     cohort = Cohort.open(None, Recipe(size=64).preprocessing)
     tops = [max(cohort.burden[n] for n in fold) for fold in make_folds(cohort, 5, seed=0)]
