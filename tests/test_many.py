@@ -19,7 +19,7 @@ from filelock import FileLock
 from test_kills import TIMES, in_child, run_disturbed, whole_files
 
 from scoat_lib import cli, networks, phantom, segmentation, weights
-from scoat_lib.cli import many
+from scoat_lib.cli import found, many
 from scoat_lib.cohort import Preprocessing, find_cases
 from scoat_lib.files import PART, BusyError
 from scoat_lib.scan import Scan, ScanError
@@ -301,13 +301,13 @@ def test_a_slice_that_replaces_another_of_its_size_is_seen(tmp_path):
     series.mkdir()
     for name in ("1", "2"):
         (series / name).write_bytes(bytes(128) + b"DICM" + name.encode())
-    known = many.print_of(series)
-    assert many.is_still(series, known)
+    known = found.print_of(series)
+    assert found.is_still(series, known)
     (series / "Thumbs.db").write_text("what a file manager leaves")
-    assert many.is_still(series, known)
+    assert found.is_still(series, known)
     (series / "1").write_bytes(bytes(128) + b"DICM3")
     os.utime(series / "1", ns=(1, 1))  # older than the others, as an unpacked or copied file is
-    assert not many.is_still(series, known)
+    assert not found.is_still(series, known)
 
 
 def test_folders_that_are_links_are_looked_into_and_loops_end(folder, tmp_path):
@@ -316,14 +316,14 @@ def test_folders_that_are_links_are_looked_into_and_loops_end(folder, tmp_path):
     (series / "1").write_bytes(bytes(128) + b"DICM")
     (folder / "linked").symlink_to(series)
     (folder / "loop").symlink_to(folder)
-    assert [item.name for item in many.find(folder)] == ["a", "b", "c", "linked"]
+    assert [item.name for item in found.find(folder)] == ["a", "b", "c", "linked"]
 
 
 def test_a_directory_of_a_disk_is_no_series(folder):
     (folder / "disk" / "S1").mkdir(parents=True)
     for place in ("DICOMDIR", "S1/1"):
         (folder / "disk" / place).write_bytes(bytes(128) + b"DICM")
-    assert [item.name for item in many.find(folder)] == ["a", "b", "c", "disk_S1"]
+    assert [item.name for item in found.find(folder)] == ["a", "b", "c", "disk_S1"]
 
 
 def test_masks_never_go_into_a_series(run, folder):
@@ -342,7 +342,7 @@ def test_long_and_strange_names_stop_nobody(run, folder, tmp_path):
     assert {row["state"] for name, row in rows.items() if len(name) < 100} == {"done"}
     (long,) = (name for name in rows if len(name) > 100)
     assert rows[long]["state"] == "failed"  # it is no whole DICOM file, and says so
-    assert len(long.encode()) <= many.LONGEST
+    assert len(long.encode()) <= found.LONGEST
     strange = next(row for name, row in rows.items() if "ller" in name)
     assert "\\udcfc" in strange["scan"]
     assert (tmp_path / "masks" / f"{strange['name']}_mask.nii.gz").exists()
@@ -477,20 +477,20 @@ def test_probabilities_asked_for_later_are_made(run, counted, tmp_path):
 
 def test_names_that_clash_are_told_apart_or_refused(folder, tmp_path):
     (folder / "a.nii").write_bytes(b"")
-    assert [item.name for item in many.find(folder)] == ["a.nii", "a.nii.gz", "b", "c"]
+    assert [item.name for item in found.find(folder)] == ["a.nii", "a.nii.gz", "b", "c"]
     (folder / "B.nii").write_bytes(b"")
     with pytest.raises(ScanError, match="several scans would have a mask of the name B"):
-        many.find(folder)
+        found.find(folder)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ScanError, match="holds no scan"):
-        many.find(tmp_path / "empty")
+        found.find(tmp_path / "empty")
 
 
 def test_a_folder_of_dicom_files_is_a_scan(folder):
     for place in ("patient/series", ".hidden", "masks"):
         (folder / place).mkdir(parents=True)
         (folder / place / "0001").write_bytes(bytes(128) + b"DICM")
-    items = many.find(folder, (folder / "masks",))
+    items = found.find(folder, (folder / "masks",))
     assert [item.name for item in items] == ["a", "b", "c", "patient_series"]
     assert items[-1].shown == "patient/series"
 
@@ -590,7 +590,7 @@ def killed_and_started_again(folder: Path, file: Path, tmp_path: Path, times: in
         for record in out.glob("*.json"):
             content = json.loads(record.read_text())
             if content["state"] == many.DONE:
-                assert many.is_still(out / f"{record.stem}_mask.nii.gz", content["files"]["mask"])
+                assert found.is_still(out / f"{record.stem}_mask.nii.gz", content["files"]["mask"])
                 finished.setdefault(record.stem, record.stat().st_mtime_ns)
         for name, when in finished.items():
             assert (out / f"{name}.json").stat().st_mtime_ns == when, f"{name} was done again"

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import csv
 import errno
-import hashlib
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +25,8 @@ from tqdm import tqdm
 import scoat_lib
 from scoat_lib import segmentation, weights
 from scoat_lib.cli.app import in_words
+from scoat_lib.cli.dated import patients_of
+from scoat_lib.cli.found import Item, digest, find, is_still, print_of, written
 from scoat_lib.files import amiss, one_writer, remove_parts, whole_file
 from scoat_lib.nifti import ScanError, dicom_files
 from scoat_lib.scan import Scan, on_grid_of
@@ -38,13 +37,10 @@ if TYPE_CHECKING:
 TABLE, LOCK = "scans.csv", ".scoat.lock"
 BETWEEN = " | "  # warnings in their column
 BEGUN, DONE, FAILED, CHANGED = "begun", "done", "failed", "changed"
-SUFFIXES = (".nii", ".nii.gz")
 COLUMNS = ("name", "scan", "state", "volume_cm3", "right_lung_percent", "left_lung_percent", "lungs_percent", "warnings",
            "reason", "seconds", "weights", "threshold", "version")  # fmt: skip
 SHARES = {"right_lung_percent": "right", "left_lung_percent": "left", "lungs_percent": "both"}
-LONGEST = 200  # bytes of a scan's name; its files' names have some more
 EVERY = 5.0  # seconds between two writings of the table: of ten thousand scans it is long
-DATED = re.compile(r"(?P<patient>.+)[_-](?P<day>\d{4}-\d{2}-\d{2})")
 _FILES = {"mask": dict, "*": dict}  # of each kind, what `print_of` says
 _ROW = {column: object for column in ("name", "scan", "state", "volume_cm3", "warnings", "reason")}
 RECORD = {
@@ -54,116 +50,9 @@ RECORD = {
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the next scan would fare no better
 
 
-@dataclass(frozen=True)
-class Item:
-    """A scan to be segmented. name: of its mask. path: a file, or a folder with a series. shown: its path within the folder."""
-
-    name: str
-    path: Path
-    shown: str
-
-
-def find(folder: Path, leave_out: tuple[Path, ...] = ()) -> list[Item]:
-    """The scans of a folder by name: its own NIfTI files, and itself and each folder in it that holds DICOM files.
-
-    leave_out: folders that are not looked into. ScanError where there is none, or where two scans would share a name.
-    """
-    paths = [p for p in sorted(folder.iterdir()) if p.name.lower().endswith(SUFFIXES) and p.is_file() and _seen(p)]
-    looked_into = set()
-    for inside, folders, _ in os.walk(folder, followlinks=True):
-        here = os.stat(inside)
-        if (here.st_dev, here.st_ino) in looked_into:  # a link that leads back
-            folders.clear()
-            continue
-        looked_into.add((here.st_dev, here.st_ino))
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and not _among(Path(inside, f), leave_out))
-        if dicom_files(Path(inside)):  # a DICOMDIR is none: it names the others
-            paths.append(Path(inside))
-    names: dict[str, list[Path]] = {}
-    for path in paths:
-        names.setdefault(_name(path, folder), []).append(path)
-    items = []
-    for name, alike in names.items():
-        for path in alike:
-            shown = _written(path.relative_to(folder).as_posix() if path != folder else folder.resolve().name)
-            items.append(Item(_short(name if len(alike) == 1 else shown.replace("/", "_")), path, shown))
-    twice = sorted({i.name for i in items if sum(i.name.lower() == other.name.lower() for other in items) > 1})
-    if twice:
-        raise ScanError(f"{folder}: several scans would have a mask of the name {twice[0]}; rename one")
-    if not items:
-        raise ScanError(
-            f"{folder}: holds no scan; scoat looks for .nii and .nii.gz files in it, and for folders of DICOM files"
-        )
-    return sorted(items, key=lambda item: item.name)
-
-
-def _seen(path: Path) -> bool:
-    return not path.name.startswith(".")
-
-
-def _among(path: Path, others: tuple[Path, ...]) -> bool:
-    return any(other.exists() and path.samefile(other) for other in others)
-
-
-def _name(path: Path, folder: Path) -> str:
-    if path.is_dir():
-        name = folder.resolve().name if path == folder else path.relative_to(folder).as_posix().replace("/", "_")
-    else:
-        name = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
-    return _written(name).replace("\\", "_")
-
-
-def _written(text: str) -> str:
-    """A file's name as it can stand in a record: bytes that are no UTF-8 as \\udcXX."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _short(name: str) -> str:
-    """A name that leaves room for an ending: of a long one the beginning and a hash of the whole."""
-    if len(name.encode()) <= LONGEST:
-        return name
-    return f"{name.encode()[:150].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
-
-
-def print_of(path: Path) -> dict:
-    """What a file, or a folder of files, is known by: bytes, time of change, SHA-256."""
-    return _stat_of(path) | {"sha256": _digest(path)}
-
-
-def is_still(path: Path, known: dict) -> bool:
-    """Whether a file is what `print_of` saw; its content is read only where its time of change differs."""
-    now = _stat_of(path)
-    if now["bytes"] != known.get("bytes"):
-        return False
-    return now["changed_ns"] == known.get("changed_ns") or _digest(path) == known.get("sha256")
-
-
 def _joined(joined: str, *more: str) -> str:
     """Warnings in one text, after those that are there; what parts two of them stands in none."""
     return BETWEEN.join(filter(None, [joined, *(text.replace(BETWEEN, " / ") for text in more)]))
-
-
-def _files(path: Path) -> list[Path]:
-    return dicom_files(path) if path.is_dir() else [path]
-
-
-def _stat_of(path: Path) -> dict:
-    """Bytes and time of change; of a folder, as one slice may replace another of its size, a hash of all names and times."""
-    stats = [(p.name, p.stat()) for p in _files(path)]
-    if path.is_dir():
-        times = "\n".join(f"{_written(name)} {s.st_size} {s.st_mtime_ns}" for name, s in stats)
-        changed: int | str = hashlib.sha256(times.encode()).hexdigest()
-    else:
-        changed = stats[0][1].st_mtime_ns
-    return {"bytes": sum(s.st_size for _, s in stats), "changed_ns": changed}
-
-
-def _digest(path: Path) -> str:
-    whole = hashlib.sha256()
-    for part in _files(path):
-        with open(part, "rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()
 
 
 class Folder:
@@ -289,13 +178,13 @@ def segment(
     """
     segmenter = weights.load(weights_name)
     file = weights.place(weights_name)
-    label = f"{file.stem} {_digest(file)[:12]}"
+    label = f"{file.stem} {digest(file)[:12]}"
     work = Folder(output, {"weights": label} | options.settled(segmenter), probability, report)
     outputs = tuple(p for p in (output, probability, report, follow_up) if p)
     for target in outputs:
         _check_folder(target, folder)
     items = find(folder, outputs)
-    patients = _patients(items, dates) if follow_up else {}
+    patients = patients_of(items, dates) if follow_up else {}
     if report and follow_up and report.resolve() == follow_up.resolve():
         both = {item.name.lower() for item in items} & {patient.lower() for patient in patients}
         if both:
@@ -408,12 +297,12 @@ def _one(item: Item, work: Folder, segmenter, options, batch, device) -> dict:
     except Exception as error:  # whatever one scan does to a library, the others are not to wait for it
         if _stops(error):
             raise
-        reason = _written(in_words(error))
+        reason = written(in_words(error))
         if kept and targets["mask"].exists() and is_still(targets["mask"], kept["files"]["mask"]):
             return _as_it_was(work, item, kept, reason)
         for path in targets.values():  # of an earlier time: it would stand beside a row that says there is none
             path.unlink(missing_ok=True)
-        reason = reason if _written(item.path.name) in reason else f"{item.shown}: {reason}"
+        reason = reason if written(item.path.name) in reason else f"{item.shown}: {reason}"
         row |= dict.fromkeys(("volume_cm3", "warnings", *SHARES), "")
         row |= {"state": FAILED, "reason": reason, "seconds": round(time.perf_counter() - began, 2)}
         return work.write(item, FAILED, row)
@@ -456,57 +345,6 @@ def _measured(found: segmentation.Segmentation) -> dict:
     shares, said = found.percent()
     percent = {column: round(shares[side], 2) for column, side in SHARES.items() if side in shares}
     return {"volume_cm3": round(found.volume, 2), "warnings": _joined("", *found.warnings, *said)} | percent
-
-
-def _patients(items: list[Item], dates: Path | None) -> dict[str, list[tuple[date, Item]]]:
-    """The dates of each patient who has two or more; ScanError where the dates cannot be read, or where nobody has two."""
-    patients: dict[str, list[tuple[date, Item]]] = {}
-    if dates is None:
-        for item in items:
-            if found := DATED.fullmatch(item.name):
-                patients.setdefault(found["patient"], []).append((_day(found["day"], item.shown), item))
-    else:
-        known = {key: item for item in items for key in (item.name, item.shown)}
-        rows, strange = _dated_rows(dates), []
-        for row in rows:
-            if row["name"] in known:
-                day = _day(row["date"], f"{dates}: {row['name']}")
-                patients.setdefault(row["patient"], []).append((day, known[row["name"]]))
-            else:
-                strange.append(row["name"])
-        if strange:
-            shown = ", ".join(strange[:3]) + (", …" if len(strange) > 3 else "")
-            are = "is no scan" if len(strange) == 1 else "are no scans"
-            print(f"scoat: warning: {dates}: {len(strange)} of its {len(rows)} names {are} here: {shown}", file=sys.stderr)
-    several = {patient: visits for patient, visits in patients.items() if len(visits) > 1}
-    if not several:
-        raise ScanError(
-            "no patient has two dates, so there is no follow-up; name scans ID_2020-01-30.nii.gz, or give --dates a CSV with "
-            "the columns name, patient, date"
-        )
-    for patient in several:
-        if not patient or patient.startswith(".") or re.search(r"[/\\\0]", patient):
-            raise ScanError(f"{dates}: {patient!r} cannot be a page's name; use letters, digits, - and _")
-    return several
-
-
-def _dated_rows(dates: Path) -> list[dict]:
-    try:
-        with open(dates, newline="", encoding="utf-8-sig") as lines:
-            reader = csv.DictReader(lines)
-            missing = {"name", "patient", "date"} - set(reader.fieldnames or ())
-            if missing:
-                raise ScanError(f"{dates}: has no column {', '.join(sorted(missing))}; needed: name, patient, date")
-            return [{key: (row[key] or "").strip() for key in ("name", "patient", "date")} for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ScanError(f"{dates}: is not a CSV in UTF-8 ({error})") from error
-
-
-def _day(text: str, where: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise ScanError(f"{where}: {text!r} is no date; write it as 2020-01-30") from None
 
 
 def _follow_up(patients: dict, rows: dict[Item, dict], work: Folder, options, folder: Path, overwrite: bool) -> None:
