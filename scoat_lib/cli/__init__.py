@@ -1,4 +1,4 @@
-"""`scoat`: phantom, train, evaluate (`run.py`); segment (`segment.py`; a folder: `many.py`, `found.py`, `dated.py`); `study.py`."""
+"""`scoat`: `run.py` (phantom, train, evaluate), `segment.py` (a folder: `many.py`, `found.py`, `dated.py`), `study.py`."""
 
 from scoat_lib.cli import run, segment, study
 from scoat_lib.cli.app import app, main
