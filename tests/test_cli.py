@@ -1,24 +1,47 @@
 """cli.py: the commands as a user meets them, their exit codes, their words."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest import mock
 
+import matplotlib as mpl
 import nibabel as nib
 import numpy as np
 import pytest
 
-from scoat_lib import inference, weights
+from scoat_lib import cli, inference, weights
 from scoat_lib.cohort import find_cases
 from scoat_lib.files import PART
 from scoat_lib.scan import Scan
 
 
-def scoat(*words, code=0):
+def alone(*words, code=0):
+    """The command in a process of its own: with what importing, warnings and the process's end add to its words."""
     done = subprocess.run([sys.executable, "-m", "scoat_lib", *map(str, words)], capture_output=True, text=True)
     assert done.returncode == code, done.stderr[-2000:]
     return done
+
+
+def scoat(*words, code=0):
+    """The same command in this process, which has imported everything long ago."""
+    out, err, ended = io.StringIO(), io.StringIO(), 0
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["scoat", *map(str, words)]),
+        mpl.rc_context(),
+    ):
+        try:
+            cli.main()
+        except SystemExit as end:
+            ended = end.code or 0
+    assert ended == code, err.getvalue()[-2000:]
+    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +64,13 @@ def trained(data_folder, tmp_path_factory):
         1,
         "--calibrate",
     ]
-    done = scoat("train", "--data", data_folder, "--runs", runs, *words, "--json")
+    done = alone("train", "--data", data_folder, "--runs", runs, *words, "--json")
     return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("command", ["phantom", "train", "evaluate", "experiment", "report", "segment"])
 def test_help_explains_each_command(command):
-    text = scoat(command, "--help").stdout
+    text = alone(command, "--help").stdout
     assert len(text) > 600
     assert "Traceback" not in text
 
@@ -89,7 +112,7 @@ def test_help_and_usage_errors_import_nothing_heavy(words):
 def test_train_then_evaluate(trained, data_folder, tmp_path):
     assert trained["finished"]
     assert trained["epochs"] == 1
-    table = scoat("evaluate", trained["run"], "--data", data_folder, "--results", tmp_path)
+    table = alone("evaluate", trained["run"], "--data", data_folder, "--results", tmp_path)
     assert "pooled" in table.stdout
     (result,) = tmp_path.glob("*.json")
     again = json.loads(scoat("evaluate", trained["run"], "--data", data_folder, "--results", tmp_path, "--json").stdout)
@@ -134,8 +157,9 @@ def test_shipped_weights_segment_out_of_the_box(data_folder, tmp_path):
     if weights.SHIPPED not in weights.shipped():
         pytest.fail("no weights are shipped")
     case = find_cases(data_folder)[0]
-    done = scoat("segment", case.scan, "-o", tmp_path / "m.nii.gz")
+    done = alone("segment", case.scan, "-o", tmp_path / "m.nii.gz")
     assert "cm³" in done.stdout
+    assert done.stderr == ""
 
 
 def test_bad_scans_are_one_line_and_exit_code_3(tmp_path):
@@ -159,7 +183,7 @@ def test_a_mask_never_replaces_its_scan(data_folder, tmp_path):
 
 
 def test_misspelt_commands_are_exit_code_2(tmp_path):
-    assert "--epoch" in scoat("train", "--epoch", "3", code=2).stderr
+    assert "--epoch" in alone("train", "--epoch", "3", code=2).stderr
     assert "--smooth" in scoat("segment", tmp_path / "a.nii", "-o", tmp_path / "b.nii", "--smooth", "-1", code=2).stderr
     assert "tpu" in scoat("train", "--device", "tpu", code=2).stderr
     assert (
@@ -177,12 +201,12 @@ def test_bad_values_are_exit_code_3(data_folder, tmp_path):
 
 def test_a_budget_stops_with_exit_code_4(data_folder, tmp_path):
     words = ["--data", data_folder, "--width", 4, "--size", 64, "--folds", 3, "--runs", tmp_path, "--threads", 1, "--json"]
-    out = json.loads(scoat("train", *words, "--budget", 0.0001, code=4).stdout)
+    out = json.loads(alone("train", *words, "--budget", 0.0001, code=4).stdout)
     assert out["finished"] is False
 
 
 def test_phantom_makes_a_cohort(tmp_path):
-    out = json.loads(scoat("phantom", tmp_path / "c", "--patients", 2, "--size", 64, 64, 16, "--json").stdout)
+    out = json.loads(alone("phantom", tmp_path / "c", "--patients", 2, "--size", 64, 64, 16, "--json").stdout)
     assert len(out["lesion_cm3"]) == 2
     assert len(find_cases(tmp_path / "c")) == 2
     scoat("phantom", tmp_path / "c", code=3)
@@ -211,11 +235,11 @@ def test_an_experiment_does_what_is_missing_and_a_report_shows_it(data_folder, t
     listed = json.loads(scoat("experiment", "table3", *words, "--dry-run", "--json").stdout)
     assert listed == {"wanted": 2, "present": 0, "missing": 2}
     assert not (tmp_path / "r").exists()
-    done = json.loads(scoat("experiment", "table3", *words, "--processes", 2, "--json").stdout)
+    done = json.loads(alone("experiment", "table3", *words, "--processes", 2, "--json").stdout)
     assert (done["done"], done["failed"]) == (2, {})
     again = scoat("experiment", "table3", *words)
     assert "2 of 2 results" in again.stdout
-    text = scoat("report", "table3", "--results", tmp_path / "r").stdout
+    text = alone("report", "table3", "--results", tmp_path / "r").stdout
     assert text.count("not run") == 3
     assert "worst patient" in text
     scoat("report", "table3", "--results", tmp_path / "r", "--format", "latex", "-o", tmp_path / "out")
@@ -302,6 +326,11 @@ def test_every_error_is_one_line(small, data_folder, tmp_path):
         (["report", "--results", tmp_path / "nothing"], "holds no result"),
     ):
         assert text in one_line(scoat(*words, code=3)), words
+    for words, text in (
+        (["segment", long, "-o", tmp_path / "m.nii"], "File name too long; choose a shorter name"),
+        (["evaluate", run, "--results", tmp_path / "r"], "recipe.json: is not whole JSON"),
+    ):
+        assert text in one_line(alone(*words, code=3)), words
 
 
 def test_a_result_cut_in_half_is_named_and_a_stray_is_said(tmp_path):
@@ -317,7 +346,7 @@ def test_a_result_cut_in_half_is_named_and_a_stray_is_said(tmp_path):
 
 def test_a_traceback_is_there_for_who_asks(small, tmp_path, monkeypatch):
     monkeypatch.setenv("SCOAT_DEBUG", "1")
-    assert "Traceback" in scoat("segment", small, "-o", tmp_path, code=1).stderr
+    assert "Traceback" in alone("segment", small, "-o", tmp_path, code=1).stderr
 
 
 @pytest.mark.parametrize(
