@@ -163,7 +163,7 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
     """The findings at a glance: a word, a number, and what the number is. What was not run says so, but for what dealing slices
     adds to a score: it stands here once it was run.
     """
-    from scoat_lib import claims, findings, grids, report
+    from scoat_lib import claims, findings, grids, report, rule
     from scoat_lib.words import corrected, count, lower, signed
 
     def points(grid, one, other, about):
@@ -174,6 +174,7 @@ def headlines(results: list[dict], folder) -> list[tuple[str, str, str]]:
         beside = f"{count(c['patients'], 'patient')}, too few for an interval"
         if not math.isnan(c["low"]):
             beside = f"95 % {signed(c['low'])} … {signed(c['high'])}, {count(c['patients'], 'patient')}"
+            beside += f"; equivalent within ±{rule.MARGIN:g} points" if c["equivalent"] else ""
         base = next(iter(report.scales(results, grids.get(grid))), ({}, "", []))[0]
         size = base.get("size", "?")
         ours = f" (ours: width {base['width']}, {size} × {size} pixels)" if "width" in base else ""

@@ -191,16 +191,15 @@ def all_of(comparisons: list[dict], what: str) -> Verdict:
         WAITS: (WAITS, "wait for runs"),
     }
     counts = ", ".join(f"{states.count(s)} {verb[states.count(s) > 1]}" for s, verb in verbs.items() if s in states)
-    # a comparison that was not run counts, so that the correction does not grow as rows come in
-    corrected = rule.holm([c["refuted"] if c["refuted"] == c["refuted"] else 1.0 for c in comparisons])
-    refuted = [p < 1 - rule.LEVEL and c["status"] == FAILS for p, c in zip(corrected, comparisons, strict=True)]
+    refuted = refuted_after_holm(comparisons)
     alike = {HOLDS: HOLDS, WAITS: WAITS}.get(states[0], OPEN) if len(set(states)) == 1 else OPEN
     status = FAILS if any(refuted) else alike
     text = f"{what}: {counts} of {len(states)} {_s(len(states), 'comparison')}"
     for c, sure in zip(comparisons, refuted, strict=True):
         words = _beside(c)
         if c["status"] == FAILS:
-            words.insert(0, "the contrary" + ("" if sure else ", but not after Holm's correction"))
+            found = "the contrary" if c["high"] < 0 else "no difference of the claim's size"
+            words.insert(0, found + ("" if sure else ", but not after Holm's correction"))
         if words or len(comparisons) == 1:
             minus = "minus" if c["sign"] > 0 else "below"
             text += f"; {c['one']} {minus} {c['other']} in {c['metric']}: {_points(c)}" + "".join(f", {w}" for w in words)
@@ -265,6 +264,15 @@ def holding_after_holm(comparisons: Sequence[dict]) -> int:
     """How many comparisons that hold still do after Holm's correction over them all; one that was not run counts with p = 1."""
     corrected = rule.holm([c["p"] if c["p"] == c["p"] else 1.0 for c in comparisons])
     return sum(p < 1 - rule.LEVEL and c["status"] == HOLDS for p, c in zip(corrected, comparisons, strict=True))
+
+
+def refuted_after_holm(comparisons: Sequence[dict]) -> list[bool]:
+    """Which comparisons refute a claim after Holm's correction over them all.
+
+    One that was not run counts with p = 1, so that the correction does not grow as rows come in.
+    """
+    corrected = rule.holm([c["refuted"] if c["refuted"] == c["refuted"] else 1.0 for c in comparisons])
+    return [p < 1 - rule.LEVEL and c["status"] == FAILS for p, c in zip(corrected, comparisons, strict=True)]
 
 
 def _better(grid: str, one: str, others, wanted=METRICS, sign: int = 1):

@@ -137,17 +137,32 @@ def briefly(found: dict) -> str:
     if not found["patients"]:
         return f"{name}: {NOT_RUN}."
     word = "no verdict yet" if found["status"] == claims.WAITS else f"**{found['status']}**"
-    return f"{name}: {signed(found['sign'] * found['difference'])} points of {found['metric']}, {word}."
+    alike = f", equivalent within ±{rule.MARGIN:g} points" if found["equivalent"] else ""
+    return f"{name}: {signed(found['sign'] * found['difference'])} points of {found['metric']}, {word}{alike}."
 
 
 def corrected(comparisons: Sequence[dict]) -> str:
-    """Beside a count of comparisons that hold: how many still do after Holm's correction over them all. Empty below two."""
-    hold = sum(c["status"] == claims.HOLDS for c in comparisons)
-    if len(comparisons) < 2 or not hold:
+    """Beside a count of comparisons that hold or do not: of how many that is so after Holm's correction over them all.
+
+    Empty below two comparisons, and where all are undecided.
+    """
+    hold, fail = (sum(c["status"] == status for c in comparisons) for status in (claims.HOLDS, claims.FAILS))
+    if len(comparisons) < 2 or not hold + fail:
         return ""
-    left = claims.holding_after_holm(comparisons)
-    still = "none does" if not left else "all do" if left == hold > 1 else f"{left} still {'does' if left == 1 else 'do'}"
-    return f"after Holm's correction over all {len(comparisons)}, {still}"
+    held, refuted = claims.holding_after_holm(comparisons), sum(claims.refuted_after_holm(comparisons))
+    kept = [
+        _left(held, hold, ("holds", "hold"), ("still does", "still do"), "no longer does"),
+        _left(refuted, fail, ("does not hold", "do not hold"), ("stays refuted", "stay refuted"), "is then undecided"),
+    ]
+    return f"after Holm's correction over all {len(comparisons)}, {' and '.join(filter(None, kept))}"
+
+
+def _left(left: int, number: int, which: tuple[str, str], verb: tuple[str, str], lost: str) -> str:
+    """Of some comparisons how many are left; which, verb: of one and of several. Empty where there were none."""
+    if number == 1:
+        return f"the one that {which[0]} {verb[0] if left else lost}"
+    share = "all" if left == number else left or "none"
+    return f"{share} of the {number} that {which[1]} {verb[left > 1]}" if number else ""
 
 
 def lower(comparisons: Sequence[dict]) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from scoat_lib import claims, report, rule
 from scoat_lib.findings.comparisons import difference
 from scoat_lib.grids import GRIDS
-from scoat_lib.words import count, hold, listed_or_none, minus, signed
+from scoat_lib.words import corrected, count, hold, listed_or_none, minus, signed
 
 CHAPTER = {
     "1": "12-networks",
@@ -149,6 +149,8 @@ def _why_at_length(verdict: claims.Verdict) -> str:
     if len(verdict.comparisons) < 2 or not run:
         return html.escape(why(verdict))
     said = verdict.reason.partition(";")[0]
+    if beside := corrected(verdict.comparisons):
+        said += f"; {beside}"
     for key, words in (
         ("equivalent", f"equivalent within ±{rule.MARGIN:g} points"),
         ("excluded", "the paper's size is excluded"),

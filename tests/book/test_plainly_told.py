@@ -129,9 +129,11 @@ def test_a_count_of_what_holds_has_the_number_after_holms_correction_beside_it(n
     text = words.claim(RESULTS, number)
     assert "each by its own interval" in text
     assert claims.holding_after_holm(of) == left
-    if any(c["status"] == claims.HOLDS for c in of):
-        said = re.search(rf"after Holm's correction over all {len(of)}, (none|all|\d+) (?:still )?do(?:es)?", text)[1]
-        assert said in {"none" if not left else str(left), "all" if left else "none"}
+    if hold := sum(c["status"] == claims.HOLDS for c in of):
+        said = re.search(rf"after Holm's correction over all {len(of)}, (none|all|\d+) of the {hold} that hold still do", text)[
+            1
+        ]
+        assert said in {str(left) if left else "none", "all" if left == hold else "none"}
     against = [c["metric"] for c in of if c["status"] == claims.OPEN and c["difference"] < 0]
     for metric in set(against):
         assert f"{against.count(metric)} in {metric}" in text
@@ -140,15 +142,38 @@ def test_a_count_of_what_holds_has_the_number_after_holms_correction_beside_it(n
 
 def test_comparisons_that_stay_after_the_correction_are_counted():
     def made(p, status, difference=1.0, metric="DSC"):
-        return {"p": p, "status": status, "difference": difference, "metric": metric, "one": "A", "sign": 1}
+        refuted = p if status == claims.FAILS else 1.0
+        return {"p": p, "refuted": refuted, "status": status, "difference": difference, "metric": metric, "one": "A", "sign": 1}
 
     three = [made(0.001, claims.HOLDS), made(0.04, claims.HOLDS), made(0.5, claims.OPEN, -1.0, "RLP")]
-    assert words.corrected(three) == "after Holm's correction over all 3, 1 still does"
-    assert words.corrected([*three[:1], made(0.002, claims.HOLDS)]) == "after Holm's correction over all 2, all do"
-    assert words.corrected([made(float("nan"), claims.WAITS), made(0.03, claims.HOLDS)]).endswith("none does"), "0.06"
+    begins = "after Holm's correction over all"
+    assert words.corrected(three) == f"{begins} 3, 1 of the 2 that hold still does"
+    assert words.corrected([*three[:1], made(0.002, claims.HOLDS)]) == f"{begins} 2, all of the 2 that hold still do"
+    lost = words.corrected([made(float("nan"), claims.WAITS), made(0.03, claims.HOLDS)])
+    assert lost == f"{begins} 2, the one that holds no longer does", "0.06"
     assert words.corrected(three[2:]) == ""
+    assert words.corrected([three[2], three[2]]) == ""
+    sure, weak = made(0.001, claims.FAILS), made(0.04, claims.FAILS)
+    assert words.corrected([weak, three[2]]) == f"{begins} 2, the one that does not hold is then undecided"
+    assert words.corrected([sure, weak, three[2]]) == f"{begins} 3, 1 of the 2 that do not hold stays refuted"
+    assert (
+        words.corrected([sure, three[0]])
+        == f"{begins} 2, the one that holds still does and the one that does not hold stays refuted"
+    )
     assert words.lower(three) == "in the undecided one A's mean is the lower one (1 in RLP)"
     assert words.lower(three[:2]) == ""
+
+
+def test_a_claim_that_is_refuted_in_part_says_why_it_is_undecided():
+    """Claim 3 had two comparisons that did not hold and was undecided, without a word why."""
+    for number in ("1", "3"):
+        ((claim, verdict),) = findings.ledger.decided(RESULTS, number)
+        fails = [c for c in verdict.comparisons if c["status"] == claims.FAILS]
+        if fails and verdict.status == claims.OPEN:
+            left = r"none of the \d+ that do not hold stays refuted|the one that does not hold is then undecided"
+            assert re.search(left, words.claim(RESULTS, number))
+            assert re.search(left, findings.ledger.ledger([(claim, verdict)], RESULTS))
+            assert "the contrary" not in verdict.reason or any(c["high"] < 0 for c in fails)
 
 
 def test_the_first_page_has_both_counts():
@@ -353,7 +378,11 @@ def test_the_difference_is_told_in_full_in_chapter_10_alone():
         assert "words.briefly(" in code(number)
     assert "words.comparison(" in code("10")
     c = claims.compare(RESULTS, TABLE2, "SCOAT-Net", "UNet++")
-    assert words.briefly(c) == f"SCOAT-Net minus UNet++: {words.signed(c['difference'])} points of DSC, **{c['status']}**."
+    told = f"SCOAT-Net minus UNet++: {words.signed(c['difference'])} points of DSC, **{c['status']}**"
+    alike, apart = (words.briefly(c | {"equivalent": value}) for value in (True, False))
+    assert alike == f"{told}, equivalent within ±{rule.MARGIN:g} points."
+    assert apart == f"{told}."
+    assert words.briefly(c) == (alike if c["equivalent"] else apart)
     assert "not run" in words.briefly(claims.compare([], TABLE2, "SCOAT-Net", "UNet++"))
 
 
