@@ -35,6 +35,7 @@ import vendor
 from parts import ROOT, fill_in, inputs, repository
 from stored import as_text, clean, normal, with_texts
 
+import scoat_lib
 from scoat_lib.files import PART, BusyError, one_writer, remove_parts, sync, write_whole
 
 BOOK = ROOT / "book"
@@ -335,6 +336,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="chapters at a time")
     parser.add_argument("--threads", type=int, default=1, help="torch threads each")
     arguments = parser.parse_args()
+    if not Path(scoat_lib.__file__).is_relative_to(ROOT):
+        # its outputs would pass for this folder's: what is unchanged is told by the files that lie here
+        parser.error(f"scoat_lib comes from {Path(scoat_lib.__file__).parents[1]}, not from {ROOT}: pip install -e {ROOT}")
     if arguments.badges:
         write_badges()
         return 0

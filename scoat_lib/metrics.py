@@ -127,10 +127,13 @@ def region_centre(region: np.ndarray, spacing: Sequence[float] | None = None) ->
 
 
 def centres(labels: np.ndarray, n: int, spacing: Sequence[float] | None = None) -> list[tuple[int, ...]]:
-    """`region_centre` of each of the labels 1..n, each of which is there."""
+    """`region_centre` of each of the labels 1..n. ValueError where one of them is missing, or there are others."""
     flat, shape = labels.ravel(), labels.shape
     places = np.flatnonzero(flat != 0)  # of booleans it is several times faster
-    label = flat[places].astype(np.uint16 if n < 2**16 else np.int64)  # 16 bits are sorted in one pass
+    label = flat[places]
+    if label.min(initial=1) < 1 or label.max(initial=0) > n:
+        raise ValueError(f"labels go from {label.min()} to {label.max()}, where 1 to {n} are meant")
+    label = label.astype(np.uint16 if n < 2**16 else np.int64)  # 16 bits are sorted in one pass
     order = np.argsort(label, kind="stable")
     places, label = places[order], label[order]
     at = np.array(np.unravel_index(places, shape), np.int32)
@@ -142,7 +145,10 @@ def centres(labels: np.ndarray, n: int, spacing: Sequence[float] | None = None) 
             between &= flat.take(near, mode="clip") == label
         outer &= ~between
     scale = np.ones(len(shape)) if spacing is None else np.asarray(spacing, float)
-    ends = np.cumsum(np.bincount(label, minlength=n + 1))
+    size = np.bincount(label, minlength=n + 1)
+    if not size[1:].all():
+        raise ValueError(f"no point has the label {int(np.argmin(size[1:])) + 1} of 1 to {n}")
+    ends = np.cumsum(size)
     return [_centre(at[:, start:end], outer[start:end], scale) for start, end in pairwise(ends[: n + 1])]
 
 

@@ -220,3 +220,25 @@ def test_the_centre_of_a_large_disc_in_one_slice():
 def test_corners_join_in_a_slice_only_where_all_neighbours_count():
     steps = np.eye(3, dtype=bool)
     assert [metrics.regions(steps, c)[1] for c in ("full", "edge", "face")] == [1, 1, 3]
+
+
+def test_centres_of_labels_that_touch_each_other_and_the_border(rng):
+    """Each region's own, by all pairs: a neighbour of another label, or the array's end, is no point of it."""
+    labels = np.zeros((7, 9, 8), np.int32)
+    labels[:4, 2:, :5], labels[4:, :6, 3:], labels[:4, :2, :] = 1, 2, 3
+    labels[rng.random(labels.shape) < 0.3] = 0
+    for spacing in (None, (5.0, 0.7, 1.3)):
+        scale = np.ones(3) if spacing is None else np.array(spacing)
+        for index, centre in enumerate(metrics.centres(labels, 3, spacing), 1):
+            points = np.argwhere(labels == index)
+            worst = (((points[:, None] - points[None]) * scale) ** 2).sum(-1).max(1)
+            assert centre == tuple(points[np.argmax(worst <= worst.min() * (1 + 1e-12))])
+
+
+def test_labels_that_are_missing_or_too_many_are_refused():
+    labels = np.array([[1, 1, 0, 3]])
+    with pytest.raises(ValueError, match="label 2 of 1 to 3"):
+        metrics.centres(labels, 3)
+    with pytest.raises(ValueError, match="from 1 to 3, where 1 to 2"):
+        metrics.centres(labels, 2)
+    assert metrics.centres(np.zeros((3, 3), int), 0) == []

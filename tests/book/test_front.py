@@ -103,7 +103,7 @@ def test_the_first_finding_is_the_difference_over_the_patients(rows):
     mean, low, high = interval([one[p][1] - other[p][1] for p in both], [one[p][0] for p in both])
     assert number == shown(mean)
     assert f"95 % {shown(low)} … {shown(high)}, {len(both)} patients" in about
-    alike = -3 < low and high < 3  # and the paper's own difference is larger than 3, so this refutes it
+    alike = low > -3 and high < 3  # and the paper's own difference is larger than 3, so this refutes it
     assert word == ("holds" if low > 0 else "does not hold" if high < 0 or alike else "undecided")
     assert ("equivalent within ±3 points" in about) == alike
     assert "The paper prints +4.7" in about  # Table II: 89.48 − 84.79, checked against the tables in test_claims.py

@@ -395,3 +395,11 @@ def test_the_scans_kept_aside_are_named_and_no_run_saw_them():
     assert ", ".join(named) in (ROOT / "scoat_lib" / "shipped" / "README.md").read_text()
     again = [name for name in aside if patient_of(name) in {patient_of(scan) for scan in used}]
     assert again == ["radiopaedia_10_85902_3"]
+
+
+def test_chapter_13_says_which_of_the_papers_differences_equivalence_refutes():
+    printed = grids.get("table3").paper
+    gap = {label: row["DSC"] - printed["UNet++"]["DSC"] for label, row in printed.items() if label != "UNet++"}
+    v1, v2, v3, scoat = (next(v for k, v in gap.items() if k.startswith(name)) for name in ("V1", "V2", "V3", "SCOAT"))
+    assert f"V2's {v2:.1f} and SCOAT-Net's {scoat:.1f} are larger, V1's {v1:.1f} and V3's {v3:.1f} are not." in prose("13")
+    assert min(v2, scoat) > rule.MARGIN > max(v1, v3)

@@ -315,3 +315,13 @@ def test_a_handout_has_every_exercise_and_no_solution(tmp_path):
         written = re.findall(r"```\{solution-start\}.*?```\n(.*?)```\{solution-end\}", full, flags=re.DOTALL)
         for words in written:
             assert words.strip()[:60] not in text or not words.strip()
+
+
+def test_another_folders_package_is_refused(tmp_path, monkeypatch, capsys):
+    """Outputs of another checkout's package once passed for this one's."""
+    monkeypatch.setattr(build.scoat_lib, "__file__", str(tmp_path / "scoat_lib" / "__init__.py"))
+    monkeypatch.setattr(sys, "argv", ["build.py", "--chapter", "07"])
+    monkeypatch.setattr(build, "run_all", lambda *_, **__: pytest.fail("it ran"))
+    with pytest.raises(SystemExit):
+        build.main()
+    assert f"scoat_lib comes from {tmp_path}, not from {ROOT}" in capsys.readouterr().err
